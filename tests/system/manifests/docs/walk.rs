@@ -189,6 +189,25 @@ fn walk(page: &str, section: Option<&str>, settings: Option<&str>) -> Walk {
 }
 
 #[test]
+fn the_first_command_of_the_readme_publishes_in_both_languages() {
+    walk("README.md", Some("Two commands"), Some("gorani.dev.toml"));
+    walk("services/gateway/docs/README.ko.md", Some("명령 두 개로 시작하기"), Some("gorani.dev.toml"));
+}
+
+#[test]
+fn the_first_app_of_the_readme_shows_in_a_browser_what_its_backend_publishes() {
+    let walk = walk("README.md", Some("Your first app in ten minutes"), None);
+    let browser = Command::new("node")
+        .arg("support/first_app.js")
+        .arg(format!("http://localhost:{}", walk.ports["3000"]))
+        .current_dir(binary::workspace().join("tests/e2e"))
+        .output()
+        .unwrap();
+    let said = [browser.stdout, browser.stderr].concat();
+    assert!(browser.status.success(), "{}{}", String::from_utf8_lossy(&said), walk.all_said());
+}
+
+#[test]
 fn the_recipes_for_channels_do_what_the_page_says() {
     walk("services/gateway/docs/channels.md", None, None);
 }
