@@ -20,6 +20,8 @@ use super::blocks::{Block, blocks_of};
 /// The longest that all commands of a page take, on a busy machine.
 const DONE_WITHIN: Duration = Duration::from_secs(180);
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+/// Programs that go on and do not listen: what they show first says that they have begun.
+const SHOWING: [&str; 2] = ["curl", "python3"];
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// The ports that pages name: that of the node and that of the reader's own application.
 const PORTS: [&str; 2] = ["8000", "3000"];
@@ -51,21 +53,32 @@ impl Drop for Walk {
 impl Walk {
     /// Does what the blocks say. With `settings`, a node with that file of `deploy/` runs before the first of them.
     fn begin(blocks: &[Block], settings: Option<&str>) -> Self {
-        assert!(blocks.iter().any(|block| block.word == "run"), "the page has blocks to run");
+        let is_done = |block: &Block| matches!(&*block.word, "run" | "terminal");
+        assert!(blocks.iter().any(is_done), "the page has commands");
+        // What a reader gets by `npm install` and `pip install`.
+        let tools = fs::canonicalize(binary::workspace().join("tests/e2e")).unwrap();
+        assert!(
+            tools.join("node_modules").exists() && tools.join(".venv").exists(),
+            "`make test-tools` installs them"
+        );
         let directory = TempDir::new().unwrap();
         let ports = PORTS.map(|port| (port, free_address().port())).into();
         fs::create_dir(directory.path().join("bin")).unwrap();
         symlink(fs::canonicalize(binary::node()).unwrap(), directory.path().join("bin/gorani")).unwrap();
-        // What a reader gets by `npm install`.
-        symlink(binary::workspace().join("tests/e2e/node_modules"), directory.path().join("node_modules"))
-            .unwrap();
+        symlink(tools.join("node_modules"), directory.path().join("node_modules")).unwrap();
         let script = script(blocks, settings, &ports, directory.path());
         fs::write(directory.path().join("script"), script).unwrap();
-        let path = format!("{}/bin:{}", directory.path().display(), std::env::var("PATH").unwrap());
+        let path = format!(
+            "{}/bin:{}/.venv/bin:{}",
+            directory.path().display(),
+            tools.display(),
+            std::env::var("PATH").unwrap()
+        );
         let child = Command::new("bash")
             .arg("script")
             .current_dir(directory.path())
             .env("PATH", path)
+            .env("PYTHONUNBUFFERED", "1")
             .env("PORTS", ports.values().map(u16::to_string).collect::<Vec<_>>().join(" "))
             .process_group(0)
             .stdin(Stdio::piped())
@@ -163,7 +176,9 @@ fn script(
                     "{{\n{text}\n}} > said-{line} 2> said-{line}.err || {{ cat said-{line}.err >&2; exit 1; }}\n"
                 )
             }
-            "terminal" if text.contains("curl") => script += &in_a_terminal(line, &text, "shows"),
+            "terminal" if SHOWING.iter().any(|program| text.contains(program)) => {
+                script += &in_a_terminal(line, &text, "shows")
+            }
             "terminal" => script += &in_a_terminal(line, &text, "listens"),
             file if block.is_file() => {
                 script += &format!("cat >> {file} <<'END OF THE FILE'\n{text}END OF THE FILE\n")
@@ -205,6 +220,21 @@ fn the_first_app_of_the_readme_shows_in_a_browser_what_its_backend_publishes() {
         .unwrap();
     let said = [browser.stdout, browser.stderr].concat();
     assert!(browser.status.success(), "{}{}", String::from_utf8_lossy(&said), walk.all_said());
+}
+
+#[test]
+fn a_client_without_an_sdk_hears_as_the_readme_says() {
+    walk("README.md", Some("SDKs"), Some("gorani.dev.toml"));
+}
+
+#[test]
+fn a_client_in_python_hears_what_a_backend_in_node_publishes() {
+    walk("services/gateway/docs/sdks.md", None, Some("gorani.dev.toml"));
+}
+
+#[test]
+fn the_sample_for_those_who_come_from_spring_publishes() {
+    walk("services/gateway/docs/spring.md", Some("A sample"), Some("gorani.dev.toml"));
 }
 
 #[test]
