@@ -2,9 +2,10 @@
 //!
 //! A block says what it is behind its language: a name such as `gorani.toml` is a file that the reader writes (a second block of that name goes on with it), `run` is typed and ends, `terminal` goes on in a
 //! terminal of its own, `output` is what the block before it shows (`…` stands for any text). [`blocks`] reads them, [`syntax`] parses them,
-//! [`walk`] does what a page says in its order, [`names`] looks up settings, codes, metrics, paths, flags and targets.
+//! [`walk`] does what a page says in its order, [`names`] looks up settings, codes, metrics, paths, flags and targets, [`figures`] what was measured.
 
 mod blocks;
+mod figures;
 mod names;
 mod syntax;
 mod walk;
