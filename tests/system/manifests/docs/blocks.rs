@@ -41,9 +41,17 @@ pub(super) fn pages() -> Vec<String> {
             }
         }
     }
+    pages.extend(applications());
     pages.sort();
     assert!(pages.len() > 10, "{pages:?}");
     pages
+}
+
+/// The pages of applications beside the node. They have paths of their own.
+pub(super) fn applications() -> Vec<String> {
+    let entries = fs::read_dir(binary::workspace().join("services")).unwrap().flatten();
+    let pages = entries.map(|entry| format!("services/{}/README.md", entry.file_name().to_string_lossy()));
+    pages.filter(|page| binary::workspace().join(page).is_file()).collect()
 }
 
 /// The text of a page.

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{
     super::{limits, numbers, paths},
-    blocks::{all, pages, prose, text},
+    blocks::{all, applications, pages, prose, text},
 };
 
 /// What stands between backticks, in one line.
@@ -118,11 +118,25 @@ fn every_setting_and_variable_that_a_page_names_is_there() {
     expect_none(&wrong);
 }
 
+/// The codes in rows of tables.
+fn codes_of(text: &str) -> BTreeSet<u16> {
+    CODE_ROW.captures_iter(text).map(|row| row[1].parse().unwrap()).collect()
+}
+
+#[test]
+fn every_error_of_a_command_is_told_by_what_to_do_about_it() {
+    let rules = text("services/gateway/docs/protocols/client.md");
+    let (_, table) = rules.split_once("\n### 12.1 ").unwrap();
+    let errors = codes_of(table.split_once("\n### ").unwrap().0);
+    let told = codes_of(&text("services/gateway/docs/troubleshooting.md"));
+    assert!(errors.len() > 10 && errors.is_subset(&told), "{:?}", errors.difference(&told));
+}
+
 #[test]
 fn every_code_that_a_page_names_is_in_the_table_of_codes() {
     let rules = text("services/gateway/docs/protocols/client.md");
     let (_, table) = rules.split_once("\n## 12. Codes").unwrap();
-    let known: BTreeSet<u16> = CODE_ROW.captures_iter(table).map(|row| row[1].parse().unwrap()).collect();
+    let known = codes_of(table);
     assert!(known.len() > 30, "{known:?}");
     let mut wrong = BTreeSet::new();
     for page in pages() {
@@ -166,7 +180,8 @@ fn every_path_that_a_page_names_is_served() {
     let methods: BTreeSet<&String> = document["paths"].as_object().unwrap().keys().collect();
     let served = paths::served();
     let mut wrong = BTreeSet::new();
-    for page in pages() {
+    let applications = applications();
+    for page in pages().into_iter().filter(|page| !applications.contains(page)) {
         for found in SERVED_PATH.captures_iter(&text(&page)) {
             let path = found[1].trim_end_matches('.').to_owned();
             let is_served = match path.strip_prefix("/api/") {
