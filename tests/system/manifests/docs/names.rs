@@ -51,6 +51,8 @@ static FLAG: LazyLock<Regex> = LazyLock::new(|| Regex::new(r" (--[a-z][a-z-]*)")
 static TARGET: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)(?:^|[\s(])make ([a-z][a-z0-9-]*)").unwrap());
 
+static PICTURE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#"(?:src|srcset)="([^"]+)""#).unwrap());
+
 /// What a page says by name: the spans of its text and the lines of its commands, with the page.
 fn named() -> Vec<(String, String)> {
     let mut named = Vec::new();
@@ -193,6 +195,23 @@ fn every_path_that_a_page_names_is_served() {
             }
         }
     }
+    expect_none(&wrong);
+}
+
+#[test]
+fn every_picture_that_a_page_shows_is_there() {
+    let mut wrong = BTreeSet::new();
+    let mut shown = 0;
+    for page in pages() {
+        let folder = binary::workspace().join(&page).parent().unwrap().to_owned();
+        for found in PICTURE.captures_iter(&prose(&page)) {
+            shown += 1;
+            if !folder.join(&found[1]).is_file() {
+                wrong.insert(format!("{page}: {}", &found[1]));
+            }
+        }
+    }
+    assert!(shown > 5, "the pages have pictures");
     expect_none(&wrong);
 }
 

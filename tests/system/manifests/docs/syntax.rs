@@ -15,11 +15,12 @@ use super::{
 };
 
 /// The program that reads a file of a language, and what it is told before the file's name.
-const READERS: [(&str, &str, &[&str]); 4] = [
+const READERS: [(&str, &str, &[&str]); 5] = [
     ("sh", "bash", &["-n"]),
     ("js", "node", &["--check"]),
     ("python", "python3", &["-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())"]),
     ("php", "php", &["-l"]),
+    ("xml", "python3", &["-c", "import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])"]),
 ];
 
 /// Runs the reader of a language; what it says against the text.
