@@ -3,7 +3,7 @@
 import { startBrowser } from "./browser.js";
 
 /** Milliseconds until the page is subscribed and shows what is published then. */
-const SHOWN_WITHIN = 20_000;
+const SHOWN_WITHIN = 60_000;
 
 const url = process.argv[2];
 const browser = await startBrowser();

@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use super::blocks::{Block, blocks_of};
 
 /// The longest that all commands of a page take, on a busy machine.
-const DONE_WITHIN: Duration = Duration::from_secs(180);
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+const DONE_WITHIN: Duration = Duration::from_secs(300);
+const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 /// Programs that go on and do not listen: what they show first says that they have begun.
 const SHOWING: [&str; 2] = ["curl", "python3"];
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
