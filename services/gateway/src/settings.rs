@@ -266,7 +266,7 @@ impl Settings {
                 SettingsError::value("client.personal_channels", format!("{name:?}: {problem}"))
             };
             let channel = personal_channel(name, "user").map_err(|error| wrong(&error.to_string()))?;
-            if rules.server_side(&channel, "", None).is_err() {
+            if rules.server_side(&channel, None).is_err() {
                 return Err(wrong("its namespace is not in channel.namespaces"));
             }
         }
