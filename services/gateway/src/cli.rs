@@ -17,7 +17,7 @@ use crate::{
     node::NodeError,
     server::{self, ServerError},
     settings::{Settings, SettingsError},
-    telemetry,
+    startup_warnings, telemetry,
 };
 
 /// A realtime push server: one POST from a backend, and every subscribed client has it.
@@ -90,7 +90,9 @@ impl Cli {
                 let settings = file.load()?;
                 // A restart after a good check must not leave nothing running.
                 server::check_tls_files(&settings).map_err(|error| CliError::Run(error.into()))?;
-                settings.warnings().iter().for_each(|warning| eprintln!("gorani: warning: {warning}"));
+                startup_warnings(&settings)
+                    .iter()
+                    .for_each(|warning| eprintln!("gorani: warning: {warning}"));
                 println!("settings are fine");
             }
             Some(CliCommand::Health { file, arguments }) => {
@@ -113,9 +115,6 @@ fn serve(file: &ConfigFile) -> Result<(), CliError> {
         let stop = StopSignals::register();
         let settings = file.load()?;
         telemetry::start(&settings.log)?;
-        for warning in settings.warnings() {
-            tracing::warn!("{warning}");
-        }
         Gorani::new(settings).run(StopSignals::received(stop), |_, _| {}).await.map_err(CliError::from)
     })
 }
