@@ -1,5 +1,6 @@
 //! The command line: what each command prints, and the exit codes. Issue line "Settings and command line".
 
+mod init;
 mod startup;
 
 use std::process::{Child, Command, Output};

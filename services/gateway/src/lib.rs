@@ -5,7 +5,7 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | `main`, [`cli`] | the command: serve, check, token, version |
+//! | `main`, [`cli`] | the command: serve, check, init, token, version |
 //! | [`server`] | listeners, workers, the table of routes |
 //! | [`conformance`] | `/echo` and others, for trying out |
 //! | [`endpoints`], [`api`], [`page`], [`health`] | what each path serves: clients, backends, people, operators |
