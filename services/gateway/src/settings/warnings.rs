@@ -1,36 +1,14 @@
 //! Settings that are allowed and should be known: what opens something to everybody, closes something whole, is weak, or has no
 //! effect. `gorani serve` logs them at the start, and `gorani check` prints the same ones.
 
+mod callers;
 mod namespaces;
 #[cfg(test)]
 mod tests;
 pub mod variables;
 
+use self::callers::Callers;
 use super::{BrokerKind, Settings, cluster::SECRET_MIN_BYTES};
-
-/// Who may connect and call, as the settings have it: the permissions of channels mean nothing without them.
-#[derive(Debug, Clone, Copy)]
-struct Callers {
-    /// Clients with a user id: there is a key for their tokens.
-    users: bool,
-    /// Clients without a user id.
-    anonymous: bool,
-    /// Backends with an API key.
-    api: bool,
-    /// Backends with a name and password over STOMP.
-    stomp_users: bool,
-}
-
-impl Callers {
-    fn of(settings: &Settings) -> Self {
-        Self {
-            users: settings.token.is_configured(),
-            anonymous: settings.client.allow_anonymous,
-            api: !settings.api.keys.is_empty(),
-            stomp_users: !settings.stomp.users.is_empty(),
-        }
-    }
-}
 
 impl Settings {
     /// A sentence for each setting that opens something to everybody, closes something whole, is weak, or has no effect beside

@@ -3,7 +3,7 @@
 
 use gorani_auth::ChannelOptions;
 
-use super::Callers;
+use super::callers::Callers;
 
 /// The three options that open one command to clients.
 struct Permission {

@@ -38,7 +38,7 @@ fn strays(variables: impl Iterator<Item = (String, String)>) -> Vec<String> {
     }
     strays.sort();
     let keys = setting_keys();
-    strays.iter().map(|name| sentence(name, &keys)).collect()
+    strays.iter().map(|name| warning(name, &keys)).collect()
 }
 
 fn is_stray(name: &str, value: &str) -> bool {
@@ -57,7 +57,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || (name.ends_with("_PORT") && value.contains("://"))
 }
 
-fn sentence(name: &str, keys: &[String]) -> String {
+fn warning(name: &str, keys: &[String]) -> String {
     let written = |text: &str| text.to_ascii_uppercase().replace(['.', '_'], "");
     let wanted = written(name.get("GORANI_".len()..).unwrap_or_default());
     match keys.iter().find(|key| written(key) == wanted) {
