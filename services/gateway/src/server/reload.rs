@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(changed_keys(&before, &after), [""; 0]);
         after.token.hmac_secret = "hidden".to_owned();
         after.client.max_subscriptions += 1;
-        after.broker.redis.password = Some("hidden".to_owned());
+        after.broker.redis.password = "hidden".to_owned();
         let mut changed = changed_keys(&before, &after);
         changed.sort();
         assert_eq!(changed.len(), 3, "{changed:?}");
