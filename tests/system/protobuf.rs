@@ -142,6 +142,31 @@ impl ProtobufSocket {
     }
 }
 
+/// A subscriber in the protobuf form.
+pub(crate) struct Subscriber(ProtobufSocket);
+
+impl Subscriber {
+    pub(crate) fn open(node: &Node, channel: &str) -> Self {
+        let mut socket = ProtobufSocket::connected(node);
+        socket.send(&subscribe(2, channel));
+        let reply = &socket.read()[0];
+        assert!(fields(reply).iter().all(|(number, _)| *number != 2), "{channel:?}: {reply:?}");
+        Self(socket)
+    }
+
+    /// Publishes, without waiting for the reply.
+    pub(crate) fn publish(&mut self, channel: &str, data: &[u8]) {
+        self.0.send(&publish(3, channel, data));
+    }
+
+    /// The next publication: its channel and its data.
+    pub(crate) fn publication(&mut self) -> (String, String) {
+        let push = get(&self.0.read()[0], &[4]);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(get(&push, &[2])), text(get(&push, &[4, 4])))
+    }
+}
+
 /// Status of the answer to a handshake, and its subprotocol.
 fn shake(node: &Node, path: &str, extra: &str) -> (u16, Option<String>) {
     let mut socket = RawSocket::connect(node.address());

@@ -7,7 +7,10 @@ pub mod token;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc::{self, error::TrySendError},
+};
 
 use self::{
     health::{HealthArguments, Unhealthy},
@@ -120,16 +123,38 @@ impl Cli {
     }
 }
 
-/// Runs a node until SIGTERM or SIGINT; a second one ends it at once.
+/// Runs a node until SIGTERM or SIGINT; a second one ends it at once. SIGHUP reads the settings again.
 fn serve(file: &ConfigFile) -> Result<(), CliError> {
     let system = actix_rt::System::new();
     system.block_on(async {
         // Before all else: process 1 of a container ignores a signal that it does not handle yet.
         let stop = StopSignals::register();
+        let hangups = signal(SignalKind::hangup());
         let settings = file.load()?;
         telemetry::start(&settings.log)?;
-        Gorani::new(settings).run(StopSignals::received(stop), |_, _| {}).await.map_err(CliError::from)
+        let file = file.clone();
+        let gorani = Gorani::new(settings).reload(move || file.load(), reload_requests(hangups));
+        gorani.run(StopSignals::received(stop), |_, _| {}).await.map_err(CliError::from)
     })
+}
+
+/// A request for each SIGHUP. Those that come while one waits are one with it: it has not read the settings yet.
+fn reload_requests(hangups: std::io::Result<Signal>) -> mpsc::Receiver<()> {
+    let (sender, requests) = mpsc::channel(1);
+    actix_rt::spawn(async move {
+        let mut hangups = match hangups {
+            Ok(hangups) => hangups,
+            Err(error) => {
+                return tracing::error!(%error, "SIGHUP not available; the settings are not reloaded");
+            }
+        };
+        while hangups.recv().await.is_some() {
+            if matches!(sender.try_send(()), Err(TrySendError::Closed(()))) {
+                return;
+            }
+        }
+    });
+    requests
 }
 
 /// The signals that stop a node. A signal that comes after they are registered is kept until it is read.

@@ -43,7 +43,7 @@ macro_rules! session_request {
             #[schema(value_type = String, example = "42")]
             pub user: TextField<'a>,
             $(
-            /// The channel.
+            /// The channel: at most 255 bytes of UTF-8.
             #[serde(borrow)]
             #[schema(value_type = String, min_length = 1, max_length = 255)]
             pub $channel: TextField<'a>,

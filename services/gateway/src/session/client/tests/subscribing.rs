@@ -355,11 +355,19 @@ fn a_backend_can_end_a_subscription() {
 fn the_name_of_a_channel_is_bounded() {
     let mut client = TestClient::connected();
     let longest = format!("open:{}", "c".repeat(250));
-    client.say(json!({"id": 2, "subscribe": {"channel": longest}}));
-    assert_eq!(&*client.next_subscribe().1.channel, longest);
-    for name in
-        [format!("{longest}c"), "open:two words".to_owned(), "open:\u{ae30}".to_owned(), String::new()]
-    {
+    let longest_hangul = format!("open:{}c", "가".repeat(83));
+    for (id, name) in [(2, &longest), (3, &longest_hangul)] {
+        client.say(json!({"id": id, "subscribe": {"channel": name}}));
+        assert_eq!(&*client.next_subscribe().1.channel, name);
+    }
+    for name in [
+        format!("{longest}c"),
+        format!("{longest_hangul}c"),
+        "open:two\nlines".to_owned(),
+        "open:\u{85}".to_owned(),
+        "open:\u{fffd}".to_owned(),
+        String::new(),
+    ] {
         let replies = client.say(json!({"id": 3, "subscribe": {"channel": name}}));
         assert_eq!(error_code(&replies[0]), 107, "{name}");
     }
