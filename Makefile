@@ -55,7 +55,7 @@ down: ## end that cluster; its data stay (docker volume ls)
 build: ## the debug binaries that the black-box tests start
 	$(CARGO) build --workspace --bins
 
-test: test-tools build test-rust test-e2e ## every test: Rust, the SDKs in Node, Python and Go, the page in Chromium, the API's Python library
+test: test-tools build test-rust test-e2e ## every test: Rust, the SDKs in Node, Python and Go, the page in Chromium, the API's libraries in Python and Go
 
 test-rust: build ## the Rust tests alone
 	GORANI_BIN=$(TARGET_DIR)/debug/gorani $(CARGO) test --workspace
