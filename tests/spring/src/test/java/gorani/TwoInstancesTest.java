@@ -144,6 +144,8 @@ class TwoInstancesTest {
       // Ben's connection ends with an ERROR.
       Client.next(ben.errors);
       ben.close();
+      // Spring finds no session of his, and says nothing.
+      send(first, "ben", "to nobody");
       secondNode.start();
       Application.awaitBroker(second, true);
       isOver.set(true);
