@@ -1,5 +1,7 @@
 //! The protobuf form of the client protocol on the wire: how it is chosen, what its frames are, and what ends it.
-//! `docs/protocols/client.md` §14.
+//! `docs/protocols/client.md` §14. [`recorded`] plays SDKs that cannot run here.
+
+mod recorded;
 
 use std::net::SocketAddr;
 
