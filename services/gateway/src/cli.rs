@@ -1,7 +1,8 @@
-//! The command line: `gorani [serve|check|health|token|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
+//! The command line: `gorani [serve|check|init|health|token|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
 pub mod completions;
 pub mod health;
+pub mod init;
 pub mod man;
 mod systemd;
 pub mod token;
@@ -13,11 +14,15 @@ use std::{
 };
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc::{self, error::TrySendError},
+};
 
 use self::{
     completions::CompletionsArguments,
     health::{HealthArguments, Unhealthy},
+    init::{InitArguments, InitFailed},
     man::ManArguments,
     systemd::ServiceManager,
     token::{TokenArguments, TokenFailed},
@@ -27,7 +32,7 @@ use crate::{
     node::NodeError,
     server::{self, ServerError},
     settings::{Settings, SettingsError},
-    telemetry,
+    startup_warnings, telemetry,
 };
 
 /// A realtime push server: one POST from a backend, and every subscribed client has it.
@@ -47,6 +52,14 @@ enum CliCommand {
     Serve(ConfigFile),
     /// Read and check the settings, and say what is wrong with them.
     Check(ConfigFile),
+    /// Write a settings file with fresh secrets, an origin and one namespace; it asks for what no flag says. Without --config it is
+    /// gorani.toml. An existing file is never overwritten.
+    Init {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: InitArguments,
+    },
     /// Ask the node that runs here with these settings whether it is alive or ready; exit code 1 if not.
     Health {
         #[command(flatten)]
@@ -105,8 +118,13 @@ impl Cli {
                 let settings = file.load()?;
                 // A restart after a good check must not leave nothing running.
                 server::check_tls_files(&settings).map_err(|error| CliError::Run(error.into()))?;
-                settings.warnings().iter().for_each(|warning| eprintln!("gorani: warning: {warning}"));
+                startup_warnings(&settings)
+                    .iter()
+                    .for_each(|warning| eprintln!("gorani: warning: {warning}"));
                 println!("settings are fine");
+            }
+            Some(CliCommand::Init { file, arguments }) => {
+                println!("{}", arguments.write(file.config.as_deref())?)
             }
             Some(CliCommand::Health { file, arguments }) => {
                 println!("{}", arguments.ask(&file.load()?.http)?)
@@ -129,17 +147,16 @@ fn print(result: &[u8]) -> Result<(), CliError> {
     io::stdout().lock().write_all(result).map_err(CliError::Write)
 }
 
-/// Runs a node until SIGTERM or SIGINT; a second one ends it at once.
+/// Runs a node until SIGTERM or SIGINT; a second one ends it at once. SIGHUP reads the settings again.
 fn serve(file: &ConfigFile) -> Result<(), CliError> {
     let system = actix_rt::System::new();
     system.block_on(async {
         // Before all else: process 1 of a container ignores a signal that it does not handle yet.
         let stop = StopSignals::register();
+        let hangups = signal(SignalKind::hangup());
         let settings = file.load()?;
         telemetry::start(&settings.log)?;
-        for warning in settings.warnings() {
-            tracing::warn!("{warning}");
-        }
+        let file = file.clone();
         let manager = ServiceManager::of_environment();
         let shutdown = async {
             StopSignals::received(stop).await;
@@ -152,8 +169,28 @@ fn serve(file: &ConfigFile) -> Result<(), CliError> {
                 manager.started(address, node);
             }
         };
-        Gorani::new(settings).run(shutdown, started).await.map_err(CliError::from)
+        let gorani = Gorani::new(settings).reload(move || file.load(), reload_requests(hangups));
+        gorani.run(shutdown, started).await.map_err(CliError::from)
     })
+}
+
+/// A request for each SIGHUP. Those that come while one waits are one with it: it has not read the settings yet.
+fn reload_requests(hangups: std::io::Result<Signal>) -> mpsc::Receiver<()> {
+    let (sender, requests) = mpsc::channel(1);
+    actix_rt::spawn(async move {
+        let mut hangups = match hangups {
+            Ok(hangups) => hangups,
+            Err(error) => {
+                return tracing::error!(%error, "SIGHUP not available; the settings are not reloaded");
+            }
+        };
+        while hangups.recv().await.is_some() {
+            if matches!(sender.try_send(()), Err(TrySendError::Closed(()))) {
+                return;
+            }
+        }
+    });
+    requests
 }
 
 /// The signals that stop a node. A signal that comes after they are registered is kept until it is read.
@@ -207,6 +244,9 @@ pub enum CliError {
     /// The logging directives are not understood.
     #[error("settings: log.level: {0}")]
     Log(#[from] tracing_subscriber::filter::ParseError),
+    /// No settings file is written.
+    #[error("init: {0}")]
+    Init(#[from] InitFailed),
     /// The node is not healthy.
     #[error("health: {0}")]
     Health(#[from] Unhealthy),
@@ -233,7 +273,7 @@ impl CliError {
             Self::Settings(_) | Self::Log(_) => EXIT_SETTINGS,
             // Files that the settings name: starting again does not help before they are changed.
             Self::Run(RunError::Server(ServerError::Tls(_))) => EXIT_SETTINGS,
-            Self::Run(_) | Self::Health(_) | Self::Token(_) | Self::Write(_) => 1,
+            Self::Run(_) | Self::Health(_) | Self::Token(_) | Self::Init(_) | Self::Write(_) => 1,
         }
     }
 }

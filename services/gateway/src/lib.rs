@@ -5,7 +5,7 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | `main`, [`cli`] | the command: serve, check, token, completions, man, version |
+//! | `main`, [`cli`] | the command: serve, check, init, token, completions, man, version |
 //! | [`server`] | listeners, workers, the table of routes |
 //! | [`conformance`] | `/echo` and others, for trying out |
 //! | [`endpoints`], [`api`], [`page`], [`health`] | what each path serves: clients, backends, people, operators |
@@ -58,6 +58,7 @@ pub mod telemetry;
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use gorani_auth::OriginError;
+use tokio::sync::mpsc;
 
 use self::{
     conformance::{
@@ -70,8 +71,11 @@ use crate::{
     endpoint::Endpoint,
     endpoints::{Endpoints, client::ClientEndpoint, embedder::HandlerEndpoint, stomp::StompEndpoint},
     node::{Node, NodeError},
-    server::{ConnectionLimits, Listening, ServerError},
-    settings::Settings,
+    server::{
+        ConnectionLimits, Listening, ServerError,
+        reload::{LoadSettings, Reloader},
+    },
+    settings::{Settings, SettingsError, warnings::variables},
     sockjs::options::SockJsEndpoint,
 };
 
@@ -104,6 +108,8 @@ pub const STOMP_SOCKJS_PATH: &str = "/stomp/sockjs";
 pub struct Gorani {
     settings: Settings,
     endpoints: Vec<Served>,
+    /// How the settings are read again, and what asks for it.
+    reload: Option<(LoadSettings, mpsc::Receiver<()>)>,
 }
 
 /// An endpoint to be served on a path.
@@ -141,6 +147,15 @@ impl Served {
 
 type MakeEndpoint = Box<dyn FnOnce(&Arc<Node>) -> Result<Arc<dyn Endpoint>, OriginError>>;
 
+/// What an operator should know of settings that are allowed, and of the system that a node with them would run on. A node logs
+/// these sentences when it starts, and `gorani check` prints them.
+pub fn startup_warnings(settings: &Settings) -> Vec<String> {
+    let mut warnings = variables::of_process();
+    warnings.extend(settings.warnings());
+    warnings.extend(ConnectionLimits::warning(&settings.http));
+    warnings
+}
+
 /// Why a node does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -166,7 +181,7 @@ impl Gorani {
     pub fn new(settings: Settings) -> Self {
         let (is_echo, is_sockjs) = (settings.development.echo, settings.development.sockjs_conformance);
         let sockjs = conformance::sockjs(&settings.sockjs);
-        let node = Self { settings, endpoints: Vec::new() }
+        let node = Self { settings, endpoints: Vec::new(), reload: None }
             .sockjs(CLIENT_SOCKJS_PATH, SockJs::new(), |node| {
                 Arc::new(ClientEndpoint::text_only(node.clone()))
             })
@@ -226,6 +241,17 @@ impl Gorani {
         self
     }
 
+    /// Reads the settings again by `load` at each of `requests`, and puts token keys and certificates in place without ending a
+    /// connection. Settings that `load` refuses, or whose files cannot be used, change nothing. `load` may block.
+    pub fn reload(
+        mut self,
+        load: impl Fn() -> Result<Settings, SettingsError> + Send + Sync + 'static,
+        requests: mpsc::Receiver<()>,
+    ) -> Self {
+        self.reload = Some((Arc::new(load), requests));
+        self
+    }
+
     /// Runs until `shutdown` is ready, then drains; before it has started it ends at once. When it has returned, nothing of the node
     /// goes on: no task, no listener, no connection. `started` gets the address and the node once it listens.
     ///
@@ -235,6 +261,10 @@ impl Gorani {
         shutdown: impl Future<Output = ()>,
         started: impl FnOnce(SocketAddr, Arc<Node>),
     ) -> Result<(), RunError> {
+        for warning in startup_warnings(&self.settings) {
+            tracing::warn!("{warning}");
+        }
+        let loaded = self.settings.clone();
         let limits = ConnectionLimits::read(&self.settings.http);
         self.settings.http.max_connections = limits.sessions;
         let mut shutdown = std::pin::pin!(shutdown);
@@ -252,10 +282,13 @@ impl Gorani {
         for served in self.endpoints {
             served.enter(&node, &mut endpoints)?;
         }
-        let Listening { address, handle, listeners, server } =
+        let Listening { address, handle, listeners, certificates, server } =
             server::start(node.clone(), Arc::new(endpoints), limits)?;
         if node.settings.http.address.port() == 0 {
             node.cluster.advertise(address).await;
+        }
+        if let Some((load, requests)) = self.reload {
+            node.tasks.spawn(Reloader::new(node.clone(), certificates, load, loaded).run(requests));
         }
         tracing::info!(%address, node = %node.id, workers = node.settings.http.worker_count(), "listening");
         started(address, node.clone());

@@ -17,7 +17,7 @@ pub use self::{
         SubscriptionTokenRequest,
     },
     key::TokenSettings,
-    verifier::TokenVerifier,
+    verifier::{JwksSource, TokenVerifier},
 };
 
 /// Longest token, in bytes; longer ones are refused before anything is decoded. Fits the header block (16
@@ -122,6 +122,9 @@ pub enum AuthSettingsError {
         /// Name of the setting.
         setting: &'static str,
     },
+    /// A secret of the past without one of today: whoever removed the wrong one would lock the backend out.
+    #[error("token.hmac_secret_previous is set, and token.hmac_secret is not")]
+    PreviousSecretAlone,
     /// The JWK set is larger than [`JWKS_MAX_BYTES`].
     #[error("the JWK set is larger than {JWKS_MAX_BYTES} bytes")]
     JwksTooLarge,
@@ -141,7 +144,7 @@ pub enum AuthSettingsError {
     #[error("the JWK set has no usable key")]
     JwksWithoutKeys,
     /// The URL is of another scheme.
-    #[error("token.jwks_url does not begin with https:// or http://")]
+    #[error("token.jwks_url does not begin with https:// or http://: write it as https://host/path")]
     JwksUrl,
     /// The set would be fetched without a pause.
     #[error("token.jwks_refresh is less than {}", humantime::format_duration(*.0))]

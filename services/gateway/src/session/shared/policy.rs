@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gorani_auth::{
-    CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied, SubscribeCheck,
-    SubscribeClaims, SubscribeGranted, TokenError, TokenVerifier, check_channel_name,
+    AuthSettingsError, CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied,
+    SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError, TokenSettings, TokenVerifier,
+    check_channel_name,
 };
 use gorani_broker::{ClientInfo, Retention};
 use rand::Rng;
@@ -24,17 +25,28 @@ use crate::{
 pub struct Policy {
     /// Permissions and options by namespace.
     pub rules: ChannelRules,
-    /// Keys of tokens.
+    /// Keys of tokens; a reload replaces them.
     pub tokens: TokenVerifier,
     /// Limits and times.
     pub settings: ClientSettings,
     /// The node's id, 8 hexadecimal digits.
     pub node_id: Arc<str>,
-    /// Notified when a token names a key that is not known yet.
+    /// Notified when a token names a key that is not known yet, and when the settings of tokens are replaced.
     pub key_wanted: Notify,
 }
 
 impl Policy {
+    /// Puts other keys and conditions of tokens in the place of those there are: for tokens that come from now on. Connections and
+    /// subscriptions that earlier ones opened stay until they end or are refreshed.
+    ///
+    /// # Errors
+    /// They are refused, and nothing has changed.
+    pub fn replace_token_settings(&self, settings: &TokenSettings) -> Result<(), AuthSettingsError> {
+        self.tokens.replace(settings)?;
+        self.key_wanted.notify_one();
+        Ok(())
+    }
+
     /// A client id that no other connection of the cluster has: the node's id, then 64 random bits.
     pub fn new_client_id(&self) -> Arc<str> {
         let random = crate::random::rng().next_u64();
@@ -105,10 +117,9 @@ impl Policy {
     pub(in crate::session) fn server_side<'a>(
         &self,
         channel: &str,
-        user: &str,
         claims: Option<&'a SubscribeClaims>,
     ) -> Result<SubscribeGranted<'a>, Refused> {
-        self.rules.server_side(channel, user, claims).map_err(|denied| self.refuse_denied(denied))
+        self.rules.server_side(channel, claims).map_err(|denied| self.refuse_denied(denied))
     }
 
     /// Most connections of this user. `None`: no limit, as for clients without a user id.
