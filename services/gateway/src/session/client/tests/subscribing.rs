@@ -90,7 +90,6 @@ fn a_sub_refresh_with_an_expired_token_lets_the_client_subscribe_again() {
 
 #[test]
 fn kept_history_recovers_whether_a_client_asks_or_not_unless_it_is_for_reading_only() {
-    let mut client = TestClient::connected();
     for (channel, asks, expected) in [
         ("kept:a", false, json!(true)),
         ("kept:b", true, json!(true)),
@@ -99,6 +98,7 @@ fn kept_history_recovers_whether_a_client_asks_or_not_unless_it_is_for_reading_o
         ("readable:a", false, Value::Null),
         ("readable:b", true, Value::Null),
     ] {
+        let mut client = TestClient::connected();
         let wanted = json!({"channel": channel, "recoverable": asks, "positioned": asks});
         client.say(json!({"id": 2, "subscribe": wanted}));
         let (ticket, request) = client.next_subscribe();
