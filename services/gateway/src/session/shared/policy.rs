@@ -117,10 +117,9 @@ impl Policy {
     pub(in crate::session) fn server_side<'a>(
         &self,
         channel: &str,
-        user: &str,
         claims: Option<&'a SubscribeClaims>,
     ) -> Result<SubscribeGranted<'a>, Refused> {
-        self.rules.server_side(channel, user, claims).map_err(|denied| self.refuse_denied(denied))
+        self.rules.server_side(channel, claims).map_err(|denied| self.refuse_denied(denied))
     }
 
     /// Most connections of this user. `None`: no limit, as for clients without a user id.

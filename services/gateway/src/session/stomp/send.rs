@@ -68,10 +68,10 @@ impl StompSession {
 
     /// The options for publishing into a channel, or a failure if the session may not.
     fn may_send(&self, channel: &str) -> Result<PublishOptions, Failure> {
-        let user = &*self.identity.user;
         let options = if self.is_backend() {
-            self.policy.server_side(channel, user, None)?.options
+            self.policy.server_side(channel, None)?.options
         } else {
+            let user = &*self.identity.user;
             let options = self.policy.rules.may_publish(channel, user, self.is_subscribed(channel));
             *options.map_err(|denied| self.policy.refuse_denied(denied))?
         };
