@@ -308,7 +308,7 @@ mod tests {
         let Chosen { origins, namespace, address } = chosen.unwrap();
         assert_eq!((&*namespace, &*address), ("room", "0.0.0.0:80"));
         assert_eq!(origins, ["https://app.example.com"]);
-        for problem in ["bad origin", "letters, digits", "not an IP address"] {
+        for problem in ["bad origin", "letters and digits", "not an IP address"] {
             assert!(output.contains(problem), "{output}");
         }
     }
