@@ -57,7 +57,7 @@ build: ## the debug binaries that the black-box tests start
 
 test: test-tools build test-rust test-e2e ## every test: Rust, the SDKs in Node, Python and Go, the page in Chromium, the API's Python library
 
-test-rust: build ## the Rust tests alone
+test-rust: test-tools build ## the Rust tests alone
 	GORANI_BIN=$(TARGET_DIR)/debug/gorani $(CARGO) test --workspace
 
 test-e2e: test-tools build ## the Node, browser, Python and Go tests alone

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, Go, Redis,
+# Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, PHP, Go, Redis,
 # nginx, HAProxy, Prometheus with its promtool, and the packages of package-lock.json, requirements.txt and go.sum. No service is
 # started: the tests start their own.
 # Works as root or through sudo, on Debian and its relatives; elsewhere it says what is missing.
@@ -19,6 +19,7 @@ done
 for program in prometheus promtool; do
     command -v "$program" >/dev/null || { missing+=(prometheus); break; }
 done
+command -v php >/dev/null || missing+=(php-cli)
 if [ -z "${GORANI_CHROMIUM:-}" ] && ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
     missing+=(chromium)
 fi

@@ -1,6 +1,9 @@
 //! The command line: what each command prints, and the exit codes. Issue line "Settings and command line".
 
-use std::process::{Command, Output};
+mod init;
+mod startup;
+
+use std::process::{Child, Command, Output};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use gorani_tests::{
@@ -24,6 +27,16 @@ fn gorani(arguments: &[&str], settings: &str) -> Output {
         command.arg("--config").arg(&file);
     }
     command.output().unwrap()
+}
+
+/// A node that ends with its test.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
 }
 
 fn text(bytes: &[u8]) -> String {

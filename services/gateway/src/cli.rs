@@ -1,6 +1,7 @@
-//! The command line: `gorani [serve|check|health|token|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
+//! The command line: `gorani [serve|check|init|health|token|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
 pub mod health;
+pub mod init;
 pub mod token;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -10,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::{
     health::{HealthArguments, Unhealthy},
+    init::{InitArguments, InitFailed},
     token::{TokenArguments, TokenFailed},
 };
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
     node::NodeError,
     server::{self, ServerError},
     settings::{Settings, SettingsError},
-    telemetry,
+    startup_warnings, telemetry,
 };
 
 /// A realtime push server: one POST from a backend, and every subscribed client has it.
@@ -36,6 +38,14 @@ enum CliCommand {
     Serve(ConfigFile),
     /// Read and check the settings, and say what is wrong with them.
     Check(ConfigFile),
+    /// Write a settings file with fresh secrets, an origin and one namespace; it asks for what no flag says. Without --config it is
+    /// gorani.toml. An existing file is never overwritten.
+    Init {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: InitArguments,
+    },
     /// Ask the node that runs here with these settings whether it is alive or ready; exit code 1 if not.
     Health {
         #[command(flatten)]
@@ -90,8 +100,13 @@ impl Cli {
                 let settings = file.load()?;
                 // A restart after a good check must not leave nothing running.
                 server::check_tls_files(&settings).map_err(|error| CliError::Run(error.into()))?;
-                settings.warnings().iter().for_each(|warning| eprintln!("gorani: warning: {warning}"));
+                startup_warnings(&settings)
+                    .iter()
+                    .for_each(|warning| eprintln!("gorani: warning: {warning}"));
                 println!("settings are fine");
+            }
+            Some(CliCommand::Init { file, arguments }) => {
+                println!("{}", arguments.write(file.config.as_deref())?)
             }
             Some(CliCommand::Health { file, arguments }) => {
                 println!("{}", arguments.ask(&file.load()?.http)?)
@@ -113,9 +128,6 @@ fn serve(file: &ConfigFile) -> Result<(), CliError> {
         let stop = StopSignals::register();
         let settings = file.load()?;
         telemetry::start(&settings.log)?;
-        for warning in settings.warnings() {
-            tracing::warn!("{warning}");
-        }
         Gorani::new(settings).run(StopSignals::received(stop), |_, _| {}).await.map_err(CliError::from)
     })
 }
@@ -171,6 +183,9 @@ pub enum CliError {
     /// The logging directives are not understood.
     #[error("settings: log.level: {0}")]
     Log(#[from] tracing_subscriber::filter::ParseError),
+    /// No settings file is written.
+    #[error("init: {0}")]
+    Init(#[from] InitFailed),
     /// The node is not healthy.
     #[error("health: {0}")]
     Health(#[from] Unhealthy),
@@ -194,7 +209,7 @@ impl CliError {
             Self::Settings(_) | Self::Log(_) => EXIT_SETTINGS,
             // Files that the settings name: starting again does not help before they are changed.
             Self::Run(RunError::Server(ServerError::Tls(_))) => EXIT_SETTINGS,
-            Self::Run(_) | Self::Health(_) | Self::Token(_) => 1,
+            Self::Run(_) | Self::Health(_) | Self::Token(_) | Self::Init(_) => 1,
         }
     }
 }

@@ -215,7 +215,9 @@ impl<T: Io, C: Codec> Connection<T, C> {
             }
         } else if self.state.phase.is_open() {
             self.state.session.poll_outside(task, &mut buffer.actions);
-            self.run_actions(&mut buffer.actions, ctx);
+            if !buffer.actions.is_empty() {
+                self.run_actions(&mut buffer.actions, ctx);
+            }
         }
         // Writing first: what waits is what the connection was woken for, nearly always.
         let mut written = self.write(task);

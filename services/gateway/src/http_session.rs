@@ -252,23 +252,36 @@ impl ConnectionActor for HttpSession {
     }
 
     fn poll_turn(&mut self, ctx: &mut Context<Self>, task: &mut Task<'_>) -> Poll<()> {
-        if self.state.phase.is_open() {
-            if let Some(slow) = self.state.outbox.overflow() {
-                self.end(slow);
-            } else {
-                let mut actions = Actions::default();
-                self.state.session.poll_outside(task, &mut actions);
-                self.run_actions(&mut actions, ctx);
-                self.process_inbound(ctx);
-            }
+        let has_acted = self.state.phase.is_open() && self.poll_session(ctx, task);
+        let is_lost = self.fill_response(task);
+        // A turn that only writes moves no deadline but the heartbeat's, and that further away: the timer finds out.
+        if has_acted || is_lost || !self.state.phase.is_open() {
+            self.reschedule();
         }
-        self.fill_response(task);
-        self.reschedule();
         if self.state.phase.is_over() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl HttpSession {
+    /// Lets an open session act on what came from outside and on what waits for it. False if that was nothing.
+    fn poll_session(&mut self, ctx: &mut Context<Self>, task: &mut Task<'_>) -> bool {
+        if let Some(slow) = self.state.outbox.overflow() {
+            self.end(slow);
+            return true;
+        }
+        let mut actions = Actions::default();
+        self.state.session.poll_outside(task, &mut actions);
+        let has_actions = !actions.is_empty();
+        if has_actions {
+            self.run_actions(&mut actions, ctx);
+        }
+        let has_input = !self.inbound.is_empty() || self.state.session.has_more();
+        if has_input {
+            self.process_inbound(ctx);
+        }
+        has_actions || has_input
+    }
+
     /// Ends an open session: it gets one reason, its client another.
     fn end_as(&mut self, sent: &Disconnect, reason: Disconnect) {
         if !self.state.phase.is_open() {

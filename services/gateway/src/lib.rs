@@ -5,7 +5,7 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | `main`, [`cli`] | the command: serve, check, token, version |
+//! | `main`, [`cli`] | the command: serve, check, init, token, version |
 //! | [`server`] | listeners, workers, the table of routes |
 //! | [`conformance`] | `/echo` and others, for trying out |
 //! | [`endpoints`], [`api`], [`page`], [`health`] | what each path serves: clients, backends, people, operators |
@@ -72,7 +72,7 @@ use crate::{
     endpoints::{Endpoints, client::ClientEndpoint, embedder::HandlerEndpoint, stomp::StompEndpoint},
     node::{Node, NodeError},
     server::{ConnectionLimits, Listening, ServerError},
-    settings::Settings,
+    settings::{Settings, warnings::variables},
     sockjs::options::SockJsEndpoint,
 };
 
@@ -141,6 +141,15 @@ impl Served {
 }
 
 type MakeEndpoint = Box<dyn FnOnce(&Arc<Node>) -> Result<Arc<dyn Endpoint>, OriginError>>;
+
+/// What an operator should know of settings that are allowed, and of the system that a node with them would run on. A node logs
+/// these sentences when it starts, and `gorani check` prints them.
+pub fn startup_warnings(settings: &Settings) -> Vec<String> {
+    let mut warnings = variables::of_process();
+    warnings.extend(settings.warnings());
+    warnings.extend(ConnectionLimits::warning(&settings.http));
+    warnings
+}
 
 /// Why a node does not run.
 #[derive(Debug, thiserror::Error)]
@@ -236,6 +245,9 @@ impl Gorani {
         shutdown: impl Future<Output = ()>,
         started: impl FnOnce(SocketAddr, Arc<Node>),
     ) -> Result<(), RunError> {
+        for warning in startup_warnings(&self.settings) {
+            tracing::warn!("{warning}");
+        }
         let limits = ConnectionLimits::read(&self.settings.http);
         self.settings.http.max_connections = limits.sessions;
         let mut shutdown = std::pin::pin!(shutdown);

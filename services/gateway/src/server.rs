@@ -25,6 +25,7 @@ use actix_web::{
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
+use futures_util::FutureExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -96,7 +97,8 @@ macro_rules! http_service {
             .upgrade(fn_service(
                 move |(request, framed): (Request, Framed<Detaching<$stream>, h1::Codec>)| {
                     let upgrades = $upgrades.clone();
-                    async move {
+                    // Boxed: inside the task of each connection it would hold room that most never need.
+                    let upgrade = async move {
                         let parts = framed.into_parts();
                         let Some(mut io) = parts.io.into_http() else { return Ok(()) };
                         if let Err(error) = io.write_answers(&parts.write_buf).await {
@@ -116,7 +118,8 @@ macro_rules! http_service {
                             upgrades.take(request, stream, parts.read_buf.freeze()).await;
                         }
                         Ok::<(), actix_web::Error>(())
-                    }
+                    };
+                    upgrade.boxed_local()
                 },
             ))
             .finish(apply_fn_factory(map_config(app, |_| AppConfig::default()), request::serve))
@@ -187,11 +190,13 @@ pub fn start(
                 fn_service(move |stream: TcpStream| {
                     let accepted = AcceptedConnection::take(stream, &slots);
                     let (acceptor, times) = (acceptor.clone(), times.clone());
-                    async move {
+                    // Boxed, as the upgrades are.
+                    let handshake = async move {
                         let accepted = accepted.ok_or_else(|| DRAINING.to_owned())?;
                         let stream = accept_tls_for_http(&acceptor, accepted).await?;
                         Ok(of_http(stream, &times))
-                    }
+                    };
+                    handshake.boxed_local()
                 })
                 .and_then(service)
             })

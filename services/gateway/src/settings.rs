@@ -6,8 +6,6 @@
 //!
 //! Secrets that can be guessed: they stop the start of a node that listens beyond the loopback, and are a warning elsewhere.
 //! `docs/architecture.md` §8.2.
-//!
-//! Settings that are allowed and should be known: `gorani serve` logs them at the start, `gorani check` prints them.
 
 pub mod client;
 pub mod cluster;
@@ -17,6 +15,7 @@ pub mod proxies;
 pub mod stomp;
 #[cfg(test)]
 mod tests;
+pub mod warnings;
 
 use std::{collections::HashMap, fmt, path::Path};
 
@@ -26,10 +25,7 @@ use gorani_auth::{
 use gorani_broker::{MemorySettings, RedisSettings};
 use serde::{Deserialize, Serialize};
 
-use self::{
-    cluster::SECRET_MIN_BYTES,
-    error::{empty_secret, environment, read},
-};
+use self::error::{empty_secret, environment, read};
 
 pub use self::{
     client::{ClientSettings, MemoryBudgetSettings, ReadSettings, SubprotocolChoice, WebSocketSettings},
@@ -269,7 +265,7 @@ impl Settings {
                 SettingsError::value("client.personal_channels", format!("{name:?}: {problem}"))
             };
             let channel = personal_channel(name, "user").map_err(|error| wrong(&error.to_string()))?;
-            if rules.server_side(&channel, "", None).is_err() {
+            if rules.server_side(&channel, None).is_err() {
                 return Err(wrong("its namespace is not in channel.namespaces"));
             }
         }
@@ -278,17 +274,6 @@ impl Settings {
 }
 
 impl Settings {
-    /// The settings whose secret is shorter than 16 bytes, each once.
-    pub fn weak_secrets(&self) -> Vec<&'static str> {
-        let is_weak = |secret: &str| !secret.is_empty() && secret.len() < SECRET_MIN_BYTES;
-        let found = [
-            ("api.keys", self.api.keys.iter().any(|key| is_weak(key))),
-            ("token.hmac_secret", is_weak(&self.token.hmac_secret)),
-            ("stomp.users", self.stomp.users.iter().any(|user| user.password.len() < SECRET_MIN_BYTES)),
-        ];
-        found.into_iter().filter_map(|(key, is_weak)| is_weak.then_some(key)).collect()
-    }
-
     /// True if other machines than this one can reach the node.
     pub fn listens_beyond_loopback(&self) -> bool {
         let stomp = self.stomp.tcp.address().ok().flatten();
@@ -307,26 +292,5 @@ impl Settings {
             )),
             _ => Ok(()),
         }
-    }
-}
-
-impl Settings {
-    /// A sentence for each setting that opens something to everybody, closes something whole, or is weak.
-    pub fn warnings(&self) -> Vec<String> {
-        let development = &self.development;
-        let warnings = [
-            (
-                development.page_api_key,
-                "DEVELOPMENT: development.page_api_key gives an API key to whoever opens the page",
-            ),
-            (development.echo, "DEVELOPMENT: development.echo serves /echo to everybody"),
-            (self.client.allow_anonymous, "client.allow_anonymous lets everybody connect without a token"),
-            (self.api.keys.is_empty(), "api.keys is empty: the HTTP API is closed"),
-        ];
-        let warnings = warnings.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text.to_owned());
-        let weak = self.weak_secrets().into_iter().map(|key| {
-            format!("{key}: a secret of fewer than 16 characters can be guessed; make one with: openssl rand -hex 32")
-        });
-        warnings.chain(weak).collect()
     }
 }

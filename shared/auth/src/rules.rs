@@ -155,13 +155,13 @@ impl ChannelRules {
     pub fn may_subscribe<'a>(&self, request: &SubscribeCheck<'a>) -> Result<SubscribeGranted<'a>, Denied> {
         let (name, options) = self.open(request.channel)?;
         if let Some(token) = request.token {
-            return by_token(request, token, with_recovery(name, request.user, *options));
+            return by_token(request, token, *options);
         }
         if name.is_private {
             return Err(Denied::PermissionDenied);
         }
-        let options = with_recovery(name, request.user, *options);
-        let granted = |by| SubscribeGranted { options, by, expires_at: None, info: None, data: None };
+        let granted =
+            |by| SubscribeGranted { options: *options, by, expires_at: None, info: None, data: None };
         if name.is_user_limited() {
             if !name.lists_user(request.user) {
                 return Err(Denied::PermissionDenied);
@@ -178,18 +178,16 @@ impl ChannelRules {
         Err(Denied::PermissionDenied)
     }
 
-    /// A subscription that the connection token of `user` asks for (its `channels` or `subs`): the backend signed
+    /// A subscription that a connection token asks for (its `channels` or `subs`): the backend signed
     /// it, so only the name and the namespace are checked. Such a subscription lives as long as the connection.
     pub fn server_side<'a>(
         &self,
         channel: &str,
-        user: &str,
         claims: Option<&'a SubscribeClaims>,
     ) -> Result<SubscribeGranted<'a>, Denied> {
-        let (name, options) = self.open(channel)?;
-        let options = with_recovery(name, user, *options);
+        let (_, options) = self.open(channel)?;
         Ok(SubscribeGranted {
-            options: claims.map_or(options, |claims| overridden(options, claims.overrides)),
+            options: claims.map_or(*options, |claims| overridden(*options, claims.overrides)),
             by: GrantedBy::ConnectionToken,
             expires_at: None,
             info: claims.and_then(|claims| claims.info.as_deref()),
@@ -243,7 +241,12 @@ impl ChannelRules {
         if !options.has_history() {
             return Err(Denied::NotAvailable);
         }
-        history_allowed(options).check(name, user, is_subscribed).map(|()| options)
+        let allowed = AllowOptions {
+            subscriber: options.allow_history_for_subscriber,
+            client: options.allow_history_for_client,
+            anonymous: options.allow_history_for_anonymous,
+        };
+        allowed.check(name, user, is_subscribed).map(|()| options)
     }
 
     /// The first two checks of every decision: the name is valid, and its namespace is known.
@@ -253,25 +256,6 @@ impl ChannelRules {
         let options = self.of_namespace(name.namespace).map_err(|_| Denied::UnknownChannel)?;
         Ok((name, options))
     }
-}
-
-/// The permissions to read the history of a channel.
-fn history_allowed(options: &ChannelOptions) -> AllowOptions {
-    AllowOptions {
-        subscriber: options.allow_history_for_subscriber,
-        client: options.allow_history_for_client,
-        anonymous: options.allow_history_for_anonymous,
-    }
-}
-
-/// The options for a subscriber: one that may read the history may recover and get positions too, which show nothing more.
-/// Centrifuge does the same, and its settings say no more than `allow_history_…`.
-fn with_recovery(name: ChannelName<'_>, user: &str, mut options: ChannelOptions) -> ChannelOptions {
-    if options.has_history() && history_allowed(&options).check(name, user, true).is_ok() {
-        options.allow_recovery = true;
-        options.allow_positioning = true;
-    }
-    options
 }
 
 /// The three `allow_…_for_…` options of one command.

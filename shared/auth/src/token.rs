@@ -151,7 +151,7 @@ pub enum AuthSettingsError {
     #[error("the JWK set has no usable key")]
     JwksWithoutKeys,
     /// The URL is of another scheme.
-    #[error("token.jwks_url does not begin with https:// or http://")]
+    #[error("token.jwks_url does not begin with https:// or http://: write it as https://host/path")]
     JwksUrl,
     /// The set would be fetched without a pause.
     #[error("token.jwks_refresh is less than {}", humantime::format_duration(*.0))]

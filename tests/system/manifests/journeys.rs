@@ -1,12 +1,12 @@
-//! `services/gateway/docs/journeys.md`: every file and every function of a journey exists, an earlier step leads to each step, and the
-//! README tells the same journeys as lists of files.
+//! `services/gateway/docs/journeys.md`: every file and every function of a journey exists, an earlier step leads to each step, and
+//! `services/gateway/docs/architecture.md` tells the same journeys as lists of files.
 
 use std::{collections::BTreeSet, fs};
 
 use gorani_tests::binary;
 use regex::Regex;
 
-/// The sources of the gateway, whose paths the README gives without this.
+/// The sources of the gateway, whose paths the lists give without this.
 const GATEWAY: &str = "services/gateway/src/";
 /// Files that a publication crosses at most, from the API to the socket.
 const PUBLISH_FILES: usize = 16;
@@ -115,8 +115,8 @@ fn a_publication_crosses_few_files_from_the_api_to_the_socket() {
 }
 
 #[test]
-fn the_readme_tells_the_same_journeys_as_lists_of_files() {
-    let readme = text("README.md");
+fn the_architecture_tells_the_same_journeys_as_lists_of_files() {
+    let page = text("services/gateway/docs/architecture.md");
     for Journey { title, steps } in journeys() {
         let mut files: Vec<&str> = steps
             .iter()
@@ -127,8 +127,8 @@ fn the_readme_tells_the_same_journeys_as_lists_of_files() {
         let told = files.iter().map(|file| format!("`{file}`")).collect::<Vec<_>>().join(" → ");
         let name = title.split_once(". ").map_or(&*title, |(_, name)| name);
         assert!(
-            readme.contains(&format!("**{name}**: {told}")),
-            "the README does not say: **{name}**: {told}"
+            page.contains(&format!("**{name}**: {told}")),
+            "architecture.md does not say: **{name}**: {told}"
         );
     }
 }

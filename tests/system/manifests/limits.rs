@@ -65,7 +65,7 @@ fn quoted(cell: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Every setting of `deploy/gorani.toml`, also those shown in a comment, with its value: `section.key`.
-fn settings() -> BTreeMap<String, String> {
+pub(super) fn settings() -> BTreeMap<String, String> {
     let mut section = String::new();
     let mut settings = BTreeMap::new();
     for line in read("gorani.toml").lines() {

@@ -19,7 +19,7 @@ fn names(expression: &str) -> BTreeSet<String> {
 }
 
 /// What a node shows after one of everything happened to it.
-async fn shown() -> String {
+pub(super) async fn shown() -> String {
     let node = Node::start(Settings::open());
     let client = Client::subscribed(node.address(), "open:a").await;
     node.api().publish("open:a", &json!(1));

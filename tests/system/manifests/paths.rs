@@ -17,7 +17,7 @@ const CONFORMANCE: &str = "conformance.rs";
 const INSIDE: [&str; 2] = ["/health", "/metrics"];
 
 /// True if a path is below another, as `Prefix` and `PathPrefix` mean it.
-fn is_below(path: &str, prefix: &str) -> bool {
+pub(super) fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
@@ -38,7 +38,7 @@ fn collect(directory: &Path, served: &mut BTreeSet<String>) {
 }
 
 /// Every path in the source of the node, without those of the development page and of the conformance tests.
-fn served() -> BTreeSet<String> {
+pub(super) fn served() -> BTreeSet<String> {
     let mut served = BTreeSet::new();
     collect(&workspace().join("services/gateway/src"), &mut served);
     for known in ["/connection/websocket", "/connection/sse", "/emulation", "/stomp", "/api", "/metrics"] {

@@ -270,8 +270,8 @@ fn kept_back() -> Settings {
     let open = "allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true";
     let kept = "history_size = 10, history_ttl = \"300s\"";
     let namespaces = format!(
-        r#"[{{ name = "kept", {open}, {kept} }}, {{ name = "live", {open} }}, {{ name = "news", {open}, {kept}, allow_recovery = true }},
-            {{ name = "read", {open}, {kept}, allow_history_for_client = true, allow_history_for_anonymous = true }}]"#
+        r#"[{{ name = "kept", {open}, {kept}, allow_recovery = false, allow_history_for_client = true }}, {{ name = "live", {open} }}, {{ name = "news", {open}, {kept} }},
+            {{ name = "asked", {open}, {kept}, force_recovery = false }}]"#
     );
     settings().set("channel.namespaces", namespaces.replace('\n', " "))
 }
@@ -279,19 +279,19 @@ fn kept_back() -> Settings {
 #[test]
 fn where_recovery_is_off_a_stream_says_so_and_a_poll_is_refused_with_the_reason() {
     let node = Node::start(kept_back());
-    for channel in ["kept:a", "live:a", "news:a", "read:a"] {
+    for channel in ["kept:a", "live:a", "news:a", "asked:a"] {
         publish(&node, channel, 0..3);
     }
-    let start = "kept~3aa.1..live~3aa.1..news~3aa.1..read~3aa.1.";
+    let start = "kept~3aa.1..live~3aa.1..news~3aa.1..asked~3aa.1.";
     for get in [Get::UniSse, Get::UniHttpStream, Get::UniWebSocket] {
-        let query = format!("channels=kept:a,live:a,news:a,read:a&position={start}");
+        let query = format!("channels=kept:a,live:a,news:a,asked:a&position={start}");
         let mut receiver = Receiver::open(&node, get, &query, "");
         for channel in ["kept:a", "live:a"] {
             assert_eq!(receiver.unrecovered(channel).as_deref(), Some("recovery_not_allowed"), "{get:?}");
         }
-        // Who may read the history may recover.
+        // Where recovery is on by default, and where it is for those who ask, which a receiver always does.
         let taken = receiver.take(4);
-        for channel in ["news:a", "read:a"] {
+        for channel in ["news:a", "asked:a"] {
             assert_eq!(receiver.unrecovered(channel), None);
             assert_eq!(taken[channel], [json!(1), json!(2)], "{get:?}");
         }
@@ -312,9 +312,10 @@ fn where_recovery_is_off_a_stream_says_so_and_a_poll_is_refused_with_the_reason(
             assert!(error["error"]["message"].as_str().unwrap().contains(setting), "{body}");
         }
     }
-    // Who may read the history may poll it.
-    let mut receiver = Receiver::open(&node, Get::Poll, &format!("channels=read:a&position={start}"), "");
-    assert_eq!(receiver.take(2)["read:a"], [json!(1), json!(2)]);
+    for channel in ["news:a", "asked:a"] {
+        let query = format!("channels={channel}&position={start}");
+        assert_eq!(Receiver::open(&node, Get::Poll, &query, "").take(2)[channel], [json!(1), json!(2)]);
+    }
 }
 
 #[test]

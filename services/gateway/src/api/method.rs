@@ -69,10 +69,12 @@ macro_rules! methods {
                 })
             }
 
-            /// Carries it out.
+            /// Carries it out. Boxed: without that every call is as large as the largest, and moved several times.
             pub(super) async fn run(self, call: &CallContext<'_>) -> Result<MethodAnswer, ApiError> {
                 Ok(match self {
-                    $(Self::$method(request) => MethodAnswer::$method($group::$run(request, call).await?),)+
+                    $(Self::$method(request) => {
+                        MethodAnswer::$method(Box::pin($group::$run(request, call)).await?)
+                    })+
                 })
             }
 

@@ -268,7 +268,9 @@ impl PendingPublish {
         let accepted = self.accepted.await;
         let Published { position, .. } =
             accepted.map_err(|error| explain(call.node, &self.channel, error))?;
-        let num_subscribers = if self.is_counted { call.subscribers(&self.channel).await } else { None };
+        // Boxed, since few calls ask for it.
+        let num_subscribers =
+            if self.is_counted { Box::pin(call.subscribers(&self.channel)).await } else { None };
         let epoch = position.epoch.as_ref().to_owned();
         Ok(PublishResult { offset: position.offset, epoch, num_subscribers })
     }

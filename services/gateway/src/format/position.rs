@@ -33,7 +33,7 @@ pub struct BadPosition;
 pub enum Unrecovered {
     /// The text is not a position.
     BadPosition,
-    /// The channel's options let this client neither recover (`allow_recovery`) nor read its history.
+    /// The channel keeps no history, or for reading only (`allow_recovery = false`).
     NotAllowed,
     /// The stream has begun anew since, or its history does not go back that far.
     Lost,

@@ -88,19 +88,29 @@ pub fn ended() -> PipeReader {
     pipe().1
 }
 
+/// Nobody reads the response any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abandoned;
+
 /// The session's end. Dropping it ends the response after what is in the pipe.
 #[derive(Debug)]
 pub struct PipeWriter(Arc<Mutex<PipeState>>);
 
 impl PipeWriter {
-    /// True if more may be put in now; else the task is woken when it may, or when nobody reads any more.
-    pub fn poll_room(&self, task: &mut Context<'_>) -> bool {
+    /// True if more may be put in now; else the task is woken when it may.
+    ///
+    /// # Errors
+    /// The response is gone. While it is not, the task is woken when it goes.
+    pub fn poll_room(&self, task: &mut Context<'_>) -> Result<bool, Abandoned> {
         let mut state = self.0.lock();
+        if state.abandoned {
+            return Err(Abandoned);
+        }
         match &mut state.writer {
             Some(writer) => writer.clone_from(task.waker()),
             none => *none = Some(task.waker().clone()),
         }
-        state.has_room()
+        Ok(state.has_room())
     }
 
     /// True if there is room.
@@ -308,10 +318,10 @@ mod tests {
         let (writer, reader) = pipe();
         let (woken, waker) = woken();
         let mut task = Context::from_waker(&waker);
-        assert!(writer.poll_room(&mut task));
+        assert_eq!(writer.poll_room(&mut task), Ok(true));
         writer.push(Bytes::from(vec![1; ROOM_BYTES]));
         writer.push(Bytes::from_static(b"2"));
-        assert!(!writer.poll_room(&mut task));
+        assert_eq!(writer.poll_room(&mut task), Ok(false));
         assert_eq!(woken.0.load(Ordering::Relaxed), 0);
         assert!(reader.poll_chunk(&mut task).is_ready());
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
@@ -325,7 +335,7 @@ mod tests {
         let (mut of_reader, mut of_writer) = (Context::from_waker(&reading), Context::from_waker(&writing));
         let mut chunks = VecDeque::new();
         assert!(reader.poll_chunks(&mut of_reader, &mut chunks).is_pending());
-        assert!(writer.poll_room(&mut of_writer));
+        assert_eq!(writer.poll_room(&mut of_writer), Ok(true));
         let mut left: VecDeque<Bytes> = (0..5).map(|byte| Bytes::from(vec![byte; ROOM_BYTES / 2])).collect();
         writer.fill(|| left.pop_front());
         assert_eq!((left.len(), read.0.load(Ordering::Relaxed)), (3, 1));
@@ -363,10 +373,11 @@ mod tests {
     fn the_writer_learns_at_once_that_nobody_reads() {
         let (writer, reader) = pipe();
         let (woken, waker) = woken();
-        assert!(writer.poll_room(&mut Context::from_waker(&waker)));
+        assert_eq!(writer.poll_room(&mut Context::from_waker(&waker)), Ok(true));
         drop(reader);
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         assert!(writer.is_abandoned());
+        assert_eq!(writer.poll_room(&mut Context::from_waker(&waker)), Err(Abandoned));
     }
 
     #[test]

@@ -94,17 +94,18 @@ impl HttpSession {
         is_in_time
     }
 
-    /// Moves what waits into the response, as far as there is room.
-    pub(super) fn fill_response(&mut self, task: &mut Task<'_>) {
+    /// Moves what waits into the response, as far as there is room. True if a response was lost.
+    pub(super) fn fill_response(&mut self, task: &mut Task<'_>) -> bool {
+        let mut is_lost = false;
         while let Some(response) = &mut self.response {
-            let has_room = response.pipe.poll_room(task);
-            if response.pipe.is_abandoned() {
+            let Ok(has_room) = response.pipe.poll_room(task) else {
+                is_lost = true;
                 self.lose_broken_response();
                 continue;
-            }
-            let has_bytes = has_room && !self.state.outbox.is_empty();
+            };
+            let before = self.state.outbox.len_bytes();
+            let has_bytes = has_room && before > 0;
             if has_bytes {
-                let before = self.state.outbox.len_bytes();
                 response.writer.write(&self.state.outbox, &response.pipe);
                 let moved = before.saturating_sub(self.state.outbox.len_bytes());
                 self.state.runner.worker.traffic.sent(moved);
@@ -114,10 +115,12 @@ impl HttpSession {
                 self.restart_heartbeat();
             }
             if !is_done {
-                return;
+                break;
             }
+            is_lost = true;
             self.lose_response(Disconnect::NORMAL);
         }
+        is_lost
     }
 
     /// The response was broken off by the client or the network.

@@ -159,7 +159,7 @@ fn cannot_poll(channel: &str, why: NotPollable) -> HttpRefusal {
             )
         }
         NotPollable::NotAllowed => format!(
-            "channel {channel} cannot be polled: its options let this client neither recover (allow_recovery) nor read its history (allow_history_for_client, allow_history_for_subscriber): receive it as a stream"
+            "channel {channel} cannot be polled: its options let no client recover (allow_recovery = false): receive it as a stream"
         ),
     };
     HttpRefusal::new(ErrorCode::NOT_AVAILABLE, message).with_reason(why.reason())

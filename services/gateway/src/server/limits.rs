@@ -17,6 +17,17 @@ const RESERVED_PER_WORKER: usize = 16;
 const HANDSHAKES_PART: usize = 8;
 const RESERVED_PART: usize = 8;
 
+/// Files that this process may open, once the limit is as high as the system lets it be.
+fn open_files() -> usize {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => usize::try_from(files).unwrap_or(usize::MAX),
+        Err(error) => {
+            tracing::warn!(%error, "limit of open files not known");
+            usize::MAX
+        }
+    }
+}
+
 /// Connections of a node at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimits {
@@ -33,27 +44,22 @@ pub struct ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// Raises the limit of open files as far as the system lets it, and says so when that is not enough for the settings.
+    /// Raises the limit of open files as far as the system lets it.
     pub fn read(settings: &HttpSettings) -> Self {
-        let files = match rlimit::increase_nofile_limit(u64::MAX) {
-            Ok(files) => usize::try_from(files).unwrap_or(usize::MAX),
-            Err(error) => {
-                tracing::warn!(%error, "limit of open files not known");
-                usize::MAX
-            }
-        };
-        let limits = Self::new(settings, files);
-        if limits.sessions < settings.max_connections {
-            tracing::warn!(
-                files,
-                sessions = limits.sessions,
-                "the system lets this process open {files} files, too few for http.max_connections = {}: it takes {} \
+        Self::new(settings, open_files())
+    }
+
+    /// The warning that the system lets this process open too few files for the settings.
+    pub fn warning(settings: &HttpSettings) -> Option<String> {
+        let files = open_files();
+        let sessions = Self::new(settings, files).sessions;
+        (sessions < settings.max_connections).then(|| {
+            format!(
+                "the system lets this process open {files} files, too few for http.max_connections = {}: it takes {sessions} \
                  sessions. Raise the limit (ulimit -n, LimitNOFILE in systemd, ulimits in docker), or lower the setting",
                 settings.max_connections,
-                limits.sessions,
-            );
-        }
-        limits
+            )
+        })
     }
 
     fn new(settings: &HttpSettings, files: usize) -> Self {

@@ -116,7 +116,10 @@ impl MembershipSettings {
             return problem("cluster.answer_timeout", "must be above 0s and at most 60s");
         }
         if !self.advertise.is_empty() && !is_address(&self.advertise) {
-            return problem("cluster.advertise", "must be host:port, where other nodes reach this one");
+            return problem(
+                "cluster.advertise",
+                "must be host:port without a scheme, such as 10.0.0.7:8000: where other nodes reach this one",
+            );
         }
         if !self.secret.is_empty() && self.secret.len() < SECRET_MIN_BYTES {
             return problem("cluster.secret", "must have at least 16 characters");

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{TrustedProxies, error::SettingsError};
 
@@ -17,6 +17,7 @@ const TCP_KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duratio
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
     /// Address on which the node listens; port 0 takes a free one and logs it.
+    #[serde(deserialize_with = "socket_address")]
     pub address: SocketAddr,
     /// Worker threads; 0: one a core.
     pub workers: usize,
@@ -235,9 +236,26 @@ impl SockJsSettings {
         if self.batch_max_messages == 0 || self.max_waiting == 0 {
             return problem("sockjs", "batch_max_messages and max_waiting must be above 0");
         }
-        if self.client_url.contains(char::is_control) || self.base_url.contains(char::is_control) {
-            return problem("sockjs", "client_url and base_url must be URLs");
+        let urls = [("sockjs.client_url", &self.client_url), ("sockjs.base_url", &self.base_url)];
+        if let Some((key, _)) = urls.into_iter().find(|(_, url)| !is_link(url)) {
+            return problem(
+                key,
+                "must be a URL such as https://host/path, or a path that begins with a slash",
+            );
         }
         Ok(())
     }
+}
+
+/// An IP address and a port. The error says what it must be, without the value.
+fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| D::Error::custom("must be an IP address and a port, such as 127.0.0.1:8000"))
+}
+
+/// True if a text is a URL of the web or a path, or empty. A browser takes anything else as relative to the page.
+fn is_link(text: &str) -> bool {
+    let begins = |start: &str| text.strip_prefix(start).is_some_and(|rest| !rest.is_empty());
+    let is_link = text.is_empty() || text.starts_with('/') || begins("https://") || begins("http://");
+    is_link && !text.contains(|character: char| character.is_control() || character.is_whitespace())
 }

@@ -215,7 +215,9 @@ impl StompSettings {
         if queue.ttl < Duration::from_secs(30) {
             return problem("stomp.queue.ttl", "must be at least 30s");
         }
-        self.tcp.address().map_err(|error| SettingsError::value("stomp.tcp.address", error))?;
+        if self.tcp.address().is_err() {
+            return problem("stomp.tcp.address", "must be an IP address and a port, such as 0.0.0.0:61613");
+        }
         let tls = &self.tcp.tls;
         if tls.certificate.as_os_str().is_empty() != tls.key.as_os_str().is_empty() {
             return problem("stomp.tcp.tls", "certificate and key go together");

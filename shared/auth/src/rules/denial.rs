@@ -1,7 +1,7 @@
 //! Denials in words: why the rules refuse, and which option would open it. For the log and for backends; most clients get the code
 //! alone. Asked only after a decision of [`ChannelRules`] was no. `docs/protocols/client.md` §9.6 and §9.7.
 
-use super::{ChannelOptions, ChannelRules, SubscribeCheck, history_allowed};
+use super::{ChannelOptions, ChannelRules, SubscribeCheck};
 use crate::channel::{CHANNEL_NAME_MAX_BYTES, ChannelName, check_channel_name};
 
 /// A command that the options of a channel open to clients.
@@ -30,10 +30,7 @@ impl Operation {
         match self {
             Self::Publish => (options.allow_publish_for_subscriber, options.allow_publish_for_client),
             Self::Presence => (options.allow_presence_for_subscriber, options.allow_presence_for_client),
-            Self::History => {
-                let allowed = history_allowed(options);
-                (allowed.subscriber, allowed.client)
-            }
+            Self::History => (options.allow_history_for_subscriber, options.allow_history_for_client),
         }
     }
 }

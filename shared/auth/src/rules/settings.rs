@@ -148,17 +148,29 @@ fn check_options(options: &ChannelOptions) -> Result<(), OptionsProblem> {
 #[cfg(test)]
 mod tests;
 
-/// Writes the options once and makes two structs of them: [`ChannelOptions`] for `channel.defaults`, and the
-/// private `NamespaceTable` that has a `name` as well. serde's `flatten` would do it in one, but with it
-/// unknown keys pass in silence, and numbers and booleans from the environment (which arrive as text) are
-/// refused.
+/// Writes the options once and makes three structs of them: [`ChannelOptions`], which the node works with, and the two private
+/// tables that stand in the file, `OptionsTable` for `channel.defaults` and `NamespaceTable`, which has a `name` as well. serde's
+/// `flatten` would do it in one, but with it unknown keys pass in silence, and numbers and booleans from the environment (which
+/// arrive as text) are refused. `recovery` names the options that follow from the others where the file does not have them.
 macro_rules! channel_options {
-    ($($(#[$meta:meta])* $field:ident: $type:ty,)*) => {
-        /// The options of the channels of a namespace. Everything is off in the built-in default.
+    (
+        options { $($(#[$meta:meta])* $field:ident: $type:ty,)* }
+        recovery { $($(#[$recovery_meta:meta])* $recovery:ident,)* }
+    ) => {
+        /// The options of the channels of a namespace. Everything is off in the built-in default. Whoever makes them in code sets
+        /// each one; those read from settings have what [`Recovery`] makes of the options that were not written.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-        #[serde(default, deny_unknown_fields)]
+        #[serde(from = "OptionsTable", into = "OptionsTable")]
         pub struct ChannelOptions {
             $($(#[$meta])* pub $field: $type,)*
+            $($(#[$recovery_meta])* pub $recovery: bool,)*
+        }
+
+        #[derive(Default, Deserialize, Serialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct OptionsTable {
+            $($(#[$meta])* $field: $type,)*
+            $(#[serde(skip_serializing_if = "Option::is_none")] $recovery: Option<bool>,)*
         }
 
         #[derive(Default, Deserialize, Serialize)]
@@ -166,23 +178,43 @@ macro_rules! channel_options {
         struct NamespaceTable {
             name: String,
             $($(#[$meta])* $field: $type,)*
+            $(#[serde(skip_serializing_if = "Option::is_none")] $recovery: Option<bool>,)*
+        }
+
+        impl From<OptionsTable> for ChannelOptions {
+            fn from(table: OptionsTable) -> Self {
+                let is_kept = is_kept(table.history_size, table.history_ttl);
+                let Recovery { $($recovery,)* } = Recovery::of(is_kept, &WrittenRecovery { $($recovery: table.$recovery,)* });
+                Self { $($field: table.$field,)* $($recovery,)* }
+            }
+        }
+
+        impl From<ChannelOptions> for OptionsTable {
+            fn from(options: ChannelOptions) -> Self {
+                let all = Recovery { $($recovery: options.$recovery,)* };
+                let follows = all == Recovery::of(options.has_history(), &WrittenRecovery::default());
+                Self { $($field: options.$field,)* $($recovery: (!follows).then_some(options.$recovery),)* }
+            }
         }
 
         impl From<NamespaceTable> for NamespaceSettings {
             fn from(table: NamespaceTable) -> Self {
-                Self { name: table.name, options: ChannelOptions { $($field: table.$field,)* } }
+                let options = OptionsTable { $($field: table.$field,)* $($recovery: table.$recovery,)* };
+                Self { name: table.name, options: options.into() }
             }
         }
 
         impl From<NamespaceSettings> for NamespaceTable {
             fn from(namespace: NamespaceSettings) -> Self {
-                Self { name: namespace.name, $($field: namespace.options.$field,)* }
+                let options = OptionsTable::from(namespace.options);
+                Self { name: namespace.name, $($field: options.$field,)* $($recovery: options.$recovery,)* }
             }
         }
     };
 }
 
 channel_options! {
+    options {
     /// Publications that are kept for history and recovery; 0 keeps none. Goes with `history_ttl`.
     history_size: u32,
     /// Time for which a publication is kept; `0s` keeps none. Goes with `history_size`.
@@ -194,14 +226,6 @@ channel_options! {
     join_leave: bool,
     /// Send joins and leaves to all subscribers, requested or not.
     force_push_join_leave: bool,
-    /// Every subscription keeps its position, so that a gap is noticed.
-    force_positioning: bool,
-    /// Every subscription is recovered when its client returns.
-    force_recovery: bool,
-    /// A client may ask for a position.
-    allow_positioning: bool,
-    /// A client may ask for recovery.
-    allow_recovery: bool,
     /// A client with a user id may subscribe without a token for the channel.
     allow_subscribe_for_client: bool,
     /// With `allow_subscribe_for_client`: clients without a user id, too.
@@ -226,13 +250,59 @@ channel_options! {
     allow_history_for_anonymous: bool,
     /// The users named in `name#42,43` may subscribe without a token. Whoever is not named never may.
     allow_user_limited_channels: bool,
+    }
+    recovery {
+    /// Every subscription keeps its position, so that a gap is noticed. Not written: as `force_recovery` and `allow_positioning`.
+    force_positioning,
+    /// Every subscription is recovered when its client returns, requested or not. Not written: as `allow_recovery`.
+    force_recovery,
+    /// A client may ask for a position. Not written: true where recovery or positions are allowed or forced.
+    allow_positioning,
+    /// A client may ask for recovery. Not written: true where history is kept; false keeps it for reading only.
+    allow_recovery,
+    }
+}
+
+/// The options about recovery, as they stand in the settings. Absent: not written.
+#[derive(Default)]
+struct WrittenRecovery {
+    force_positioning: Option<bool>,
+    force_recovery: Option<bool>,
+    allow_positioning: Option<bool>,
+    allow_recovery: Option<bool>,
+}
+
+/// The options about recovery as they count. Kept history recovers unless the settings say otherwise: a client that asks for
+/// nothing would lose publications without a word. `services/gateway/docs/adr/0043-history-recovers.md`.
+#[derive(PartialEq, Eq)]
+struct Recovery {
+    force_positioning: bool,
+    force_recovery: bool,
+    allow_positioning: bool,
+    allow_recovery: bool,
+}
+
+impl Recovery {
+    fn of(is_kept: bool, written: &WrittenRecovery) -> Self {
+        let allow_recovery = written.allow_recovery.unwrap_or(is_kept);
+        let force_recovery = written.force_recovery.unwrap_or(is_kept && allow_recovery);
+        let wants_positions = allow_recovery || force_recovery || written.force_positioning == Some(true);
+        let allow_positioning = written.allow_positioning.unwrap_or(is_kept && wants_positions);
+        let force_positioning =
+            written.force_positioning.unwrap_or(is_kept && force_recovery && allow_positioning);
+        Self { force_positioning, force_recovery, allow_positioning, allow_recovery }
+    }
+}
+
+fn is_kept(history_size: u32, history_ttl: Duration) -> bool {
+    history_size > 0 && !history_ttl.is_zero()
 }
 
 impl ChannelOptions {
     /// True if publications are kept.
     #[must_use]
     pub fn has_history(&self) -> bool {
-        self.history_size > 0 && !self.history_ttl.is_zero()
+        is_kept(self.history_size, self.history_ttl)
     }
 }
 

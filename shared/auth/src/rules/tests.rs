@@ -310,51 +310,16 @@ fn a_connection_token_opens_its_channels_if_they_exist() {
         ("two words", Err(Denied::BadRequest)),
         ("", Err(Denied::BadRequest)),
     ] {
-        assert_eq!(rules.server_side(channel, "", None).map(|granted| granted.by), expected, "{channel}");
+        assert_eq!(rules.server_side(channel, None).map(|granted| granted.by), expected, "{channel}");
     }
     let claims = SubscribeClaims {
         overrides: OptionOverrides { presence: Some(true), ..OptionOverrides::default() },
         info: Some(RawValue::from_string("[1]".to_owned()).unwrap()),
         ..SubscribeClaims::default()
     };
-    let granted = rules.server_side("news", "", Some(&claims)).unwrap();
+    let granted = rules.server_side("news", Some(&claims)).unwrap();
     assert!(granted.options.presence && granted.expires_at.is_none() && granted.data.is_none());
     assert_eq!(granted.info.unwrap().get(), "[1]");
-}
-
-#[test]
-fn who_may_read_the_history_may_recover_and_have_a_position() {
-    let kept = ChannelOptions {
-        history_size: 10,
-        history_ttl: Duration::from_secs(60),
-        allow_subscribe_for_client: true,
-        allow_subscribe_for_anonymous: true,
-        ..ChannelOptions::default()
-    };
-    let for_client = ChannelOptions { allow_history_for_client: true, ..kept };
-    let for_subscriber = ChannelOptions { allow_history_for_subscriber: true, ..kept };
-    let for_all = ChannelOptions { allow_history_for_anonymous: true, ..for_client };
-    let without_history = ChannelOptions { history_size: 0, history_ttl: Duration::ZERO, ..for_all };
-    for (options, user, expected) in [
-        (kept, "42", false),
-        (for_client, "42", true),
-        (for_subscriber, "42", true),
-        (for_client, "", false),
-        (for_all, "", true),
-        (without_history, "42", false),
-    ] {
-        let rules = rules(options);
-        let request = SubscribeCheck { channel: "news", user, client: "c", token: None };
-        let by_name = rules.may_subscribe(&request).unwrap().options;
-        let by_server = rules.server_side("news", user, None).unwrap().options;
-        for options in [by_name, by_server] {
-            assert_eq!(
-                (options.allow_recovery, options.allow_positioning),
-                (expected, expected),
-                "{user} {options:?}"
-            );
-        }
-    }
 }
 
 #[test]

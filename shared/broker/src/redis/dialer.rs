@@ -8,15 +8,15 @@ use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
-    ProtocolVersion, PushInfo, PushKind, TlsCertificates, aio::MultiplexedConnection, cmd,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, ProtocolVersion,
+    PushInfo, PushKind, TlsCertificates, aio::MultiplexedConnection, cmd,
 };
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout, timeout_at},
 };
 
-use super::settings::{RedisSettings, RedisSettingsError, TlsSettings};
+use super::settings::{RedisSettings, RedisSettingsError, TlsSettings, read_url};
 
 /// Requests that the library takes before it makes the next one wait: they are then written together.
 const WRITE_BUFFER_REQUESTS: usize = 1024;
@@ -176,7 +176,7 @@ impl ServerAddr {
             None => None,
             Some(sentinel) => {
                 let clients = sentinel.urls.iter().map(|url| {
-                    let info = url.as_str().into_connection_info().map_err(|error| invalid(&error))?;
+                    let info = read_url("sentinel.urls", url)?;
                     let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
                     client(info.set_redis_settings(redis), &certificates).map_err(|error| invalid(&error))
                 });
@@ -313,7 +313,7 @@ fn certificates(settings: &TlsSettings) -> Result<TlsCertificates, RedisSettings
 
 /// Only the kind of error: its details may repeat the URL.
 fn invalid(error: &redis::RedisError) -> RedisSettingsError {
-    RedisSettingsError::Url(error.category().to_owned())
+    RedisSettingsError::Url("url", error.category().to_owned())
 }
 
 /// The life of a server: the first [`LIFE_CHARS`] of its replication id; empty where the server does not give it. After each

@@ -215,9 +215,14 @@ impl fmt::Debug for RedisSettings {
 /// Why settings are refused. Names the setting, never a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RedisSettingsError {
-    /// The URL cannot be read, or needs what is not compiled in.
-    #[error("url: {0}")]
-    Url(String),
+    /// The URL needs what is not compiled in, or has a database that is no number.
+    #[error("{0}: {1}")]
+    Url(&'static str, String),
+    /// No URL of Redis, such as a host and port without a scheme.
+    #[error(
+        "{0}: must be redis://[user[:password]@]host[:port][/database], rediss:// for TLS or unix:///path"
+    )]
+    UrlForm(&'static str),
     /// A file with a certificate or key cannot be read.
     #[error("tls: {0}")]
     File(String),
@@ -254,7 +259,7 @@ impl RedisSettings {
         let mut first: Option<ConnectionInfo> = None;
         let mut seeds = Vec::with_capacity(cluster.urls.len());
         for url in &cluster.urls {
-            let info = read_url(url)?;
+            let info = read_url("cluster.urls", url)?;
             let first = first.get_or_insert_with(|| info.clone());
             let (first_redis, redis) = (first.redis_settings(), info.redis_settings());
             let is_alike = std::mem::discriminant(first.addr()) == std::mem::discriminant(info.addr())
@@ -298,7 +303,10 @@ impl RedisSettings {
         }
         self.seeds()?;
         let seed = self.cluster.as_ref().and_then(|cluster| cluster.urls.first());
-        let info = read_url(seed.unwrap_or(&self.url))?;
+        let info = match seed {
+            Some(seed) => read_url("cluster.urls", seed)?,
+            None => read_url("url", &self.url)?,
+        };
         // RESP3 brings published messages and answers over one connection and marks which is which.
         let mut redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         if !self.user.is_empty() {
@@ -314,8 +322,14 @@ impl RedisSettings {
     }
 }
 
-fn read_url(url: &str) -> Result<ConnectionInfo, RedisSettingsError> {
-    url.into_connection_info().map_err(|error| RedisSettingsError::Url(error.category().to_owned()))
+/// Reads the URL of the setting `key`. The error does not show it: it may hold a password.
+pub(super) fn read_url(key: &'static str, url: &str) -> Result<ConnectionInfo, RedisSettingsError> {
+    // `redis:6379`, a host called redis, passes for a URL without a host.
+    let has_scheme = url.contains("://") || url.contains("unix:");
+    if !has_scheme || redis::parse_redis_url(url).is_none() {
+        return Err(RedisSettingsError::UrlForm(key));
+    }
+    url.into_connection_info().map_err(|error| RedisSettingsError::Url(key, error.category().to_owned()))
 }
 
 #[cfg(test)]

@@ -55,10 +55,12 @@ impl Addresses {
     /// The node listens there: finds out where others reach it.
     pub(super) async fn listening(&self, listening: SocketAddr) {
         let address = own_address(&self.settings, listening).await;
-        if address.is_none() && self.settings.broker == BrokerKind::Redis {
+        // With TLS it is a warning of the settings already.
+        let is_unexpected = self.settings.broker == BrokerKind::Redis && !self.settings.is_tls;
+        if address.is_none() && is_unexpected {
             tracing::warn!(
                 "other nodes cannot take requests to this one: set cluster.advertise, or let the balancer keep clients at \
-                 their node (nodes do not speak TLS with one another)"
+                 their node"
             );
         }
         *self.own.write() = address.unwrap_or_default();

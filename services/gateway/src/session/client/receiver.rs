@@ -82,8 +82,7 @@ pub struct PollableChannel {
 pub enum NotPollable {
     /// It keeps no history (`history_size`, `history_ttl`).
     NoHistory,
-    /// It keeps some, and its options let this receiver neither recover from it (`allow_recovery`) nor read it
-    /// (`allow_history_for_…`).
+    /// It keeps some for reading only (`allow_recovery = false`).
     NotAllowed,
 }
 

@@ -38,7 +38,7 @@ impl ClientSession {
         channel: &str,
         claims: Option<&SubscribeClaims>,
     ) -> Result<ClientSubscription, Refused> {
-        let granted = self.policy.server_side(channel, &self.identity.user, claims)?;
+        let granted = self.policy.server_side(channel, claims)?;
         Ok(self.granted_by_server(channel, &granted, RequestedFeatures::BY_SERVER))
     }
 

@@ -42,12 +42,13 @@ fn policy(settings: ClientSettings) -> Arc<Policy> {
         {"name": "open", "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
          "allow_publish_for_subscriber": true, "allow_publish_for_anonymous": true},
         {"name": "history", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
-         "allow_recovery": true, "allow_positioning": true, "allow_history_for_subscriber": true,
+         "force_recovery": false, "allow_history_for_subscriber": true,
          "presence": true, "allow_presence_for_subscriber": true, "join_leave": true},
         {"name": "forced", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
          "force_recovery": true},
+        {"name": "kept", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s"},
         {"name": "readable", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
-         "allow_history_for_client": true},
+         "allow_recovery": false, "allow_history_for_client": true},
         {"name": "closed"}
     ]);
     tests::policy(namespaces, settings)

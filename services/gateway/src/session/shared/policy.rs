@@ -182,19 +182,23 @@ impl Policy {
     pub(in crate::session) fn server_side<'a>(
         &self,
         channel: &str,
-        user: &str,
         claims: Option<&'a SubscribeClaims>,
     ) -> Result<SubscribeGranted<'a>, Denial> {
-        let granted = self.rules.server_side(channel, user, claims);
-        // What these rules refuse depends on the channel's name alone.
-        let check = SubscribeCheck { channel, user, client: "", token: None };
-        granted.map_err(|denied| self.deny_subscribe(&check, denied))
+        self.rules.server_side(channel, claims).map_err(|denied| {
+            // What these rules refuse depends on the channel's name alone.
+            let check = SubscribeCheck { channel, user: "", client: "", token: None };
+            let reason = self.rules.subscribe_denial(&check);
+            self.log.write(LogCause::Subscribe, channel, |channel| {
+                format!("server-side subscription refused: channel {channel}: {reason}")
+            });
+            Denial { refused: self.refuse_denied(denied), reason }
+        })
     }
 
     /// The options of a channel for a backend that publishes into it, whom no rule concerns but that there is such a channel. The
     /// caller logs a refusal.
     pub(in crate::session) fn options_for_backend(&self, channel: &str) -> Result<ChannelOptions, Denial> {
-        let granted = self.rules.server_side(channel, "", None);
+        let granted = self.rules.server_side(channel, None);
         granted.map(|granted| granted.options).map_err(|denied| {
             let reason = self.rules.denial(Operation::Publish, channel, "", false);
             Denial { refused: self.refuse_denied(denied), reason }

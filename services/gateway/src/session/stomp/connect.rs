@@ -168,16 +168,16 @@ impl StompSession {
         now: Now,
         granted: impl FnOnce(&SubscribeGranted<'_>) -> T,
     ) -> Result<T, Failure> {
-        let user = &*self.identity.user;
         let Access::Client(claims) = &self.access else {
-            return Ok(granted(&self.policy.server_side(channel, user, None)?));
+            return Ok(granted(&self.policy.server_side(channel, None)?));
         };
+        let user = &*self.identity.user;
         let is_personal = (self.policy.settings.personal_channels.iter())
             .any(|name| personal_channel(name, user).is_ok_and(|personal| personal == channel));
         let listed = claims.server_side().find(|(listed, _)| *listed == channel);
         if is_personal || listed.is_some() {
             let claims = listed.and_then(|(_, claims)| claims);
-            return Ok(granted(&self.policy.server_side(channel, user, claims)?));
+            return Ok(granted(&self.policy.server_side(channel, claims)?));
         }
         Ok(self.policy.may_subscribe(channel, &self.identity, token, now, granted)?)
     }

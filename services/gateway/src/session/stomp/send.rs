@@ -69,10 +69,10 @@ impl StompSession {
 
     /// The options for publishing into a channel, or a failure if the session may not.
     fn may_send(&self, channel: &str) -> Result<PublishOptions, Failure> {
-        let user = &*self.identity.user;
         let options = if self.is_backend() {
             self.policy.options_for_backend(channel)?
         } else {
+            let user = &*self.identity.user;
             *self.policy.may(Operation::Publish, channel, user, self.is_subscribed(channel))?
         };
         Ok(PublishOptions { retention: retention(&options), ..PublishOptions::default() })

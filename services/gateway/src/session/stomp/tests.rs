@@ -76,7 +76,8 @@ fn policy(settings: ClientSettings) -> Arc<Policy> {
          "allow_user_limited_channels": true},
         {"name": "history", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
          "allow_recovery": true, "presence": true, "join_leave": true},
-        {"name": "kept", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s"},
+        {"name": "kept", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
+         "allow_recovery": false},
         {"name": "closed"}
     ]);
     tests::policy(namespaces, settings)

@@ -24,6 +24,10 @@ fn defaults() -> Vec<(String, Value)> {
     for key in ["broker.redis.password", "broker.redis.sentinel.urls", "broker.redis.cluster.urls"] {
         keys.push((key.to_owned(), Value::Null));
     }
+    // Absent, since they follow from others.
+    for option in ["force_positioning", "force_recovery", "allow_positioning", "allow_recovery"] {
+        keys.push((format!("channel.defaults.{option}"), Value::Null));
+    }
     assert!(keys.len() > 100, "{}", keys.len());
     keys
 }

@@ -21,8 +21,8 @@ fn problem(json: Value) -> String {
 fn everything() -> Value {
     json!({
         "history_size": 10, "history_ttl": "5m", "presence": true, "join_leave": true,
-        "force_push_join_leave": true, "force_positioning": true, "force_recovery": true,
-        "allow_positioning": true, "allow_recovery": true,
+        "force_push_join_leave": true, "force_positioning": false, "force_recovery": false,
+        "allow_positioning": false, "allow_recovery": false,
         "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
         "allow_publish_for_subscriber": true, "allow_publish_for_client": true, "allow_publish_for_anonymous": true,
         "allow_presence_for_subscriber": true, "allow_presence_for_client": true, "allow_presence_for_anonymous": true,
@@ -40,6 +40,7 @@ fn the_options_have_the_names_of_the_spec_and_no_others() {
 
 #[test]
 fn everything_is_off_by_default() {
+    assert_eq!(serde_json::from_value::<ChannelOptions>(json!({})).unwrap(), ChannelOptions::default());
     let written = serde_json::to_value(ChannelOptions::default()).unwrap();
     for (name, value) in written.as_object().unwrap() {
         let expected = match name.as_str() {
@@ -51,6 +52,58 @@ fn everything_is_off_by_default() {
     }
     assert_eq!(read(json!({})).unwrap(), ChannelSettings::default());
     assert_eq!(ChannelSettings::default().validate(), Ok(()));
+}
+
+/// `[force_positioning, force_recovery, allow_positioning, allow_recovery]`, with history unless the options say otherwise.
+fn recovery(options: Value) -> [bool; 4] {
+    let mut namespace = json!({"name": "chat", "history_size": 10, "history_ttl": "5m"});
+    let written = options.as_object().unwrap().clone();
+    namespace.as_object_mut().unwrap().extend(written);
+    let settings = read(json!({"namespaces": [namespace]})).unwrap();
+    let read = settings.namespaces[0].options;
+    [read.force_positioning, read.force_recovery, read.allow_positioning, read.allow_recovery]
+}
+
+#[test]
+fn kept_history_recovers_and_positions_everybody_unless_the_settings_say_otherwise() {
+    for (options, expected) in [
+        (json!({}), [true; 4]),
+        (json!({"history_size": 0, "history_ttl": "0s"}), [false; 4]),
+        // For reading only.
+        (json!({"allow_recovery": false}), [false; 4]),
+        (json!({"allow_recovery": false, "allow_positioning": true}), [false, false, true, false]),
+        (json!({"allow_recovery": false, "force_positioning": true}), [true, false, true, false]),
+        // For those who ask.
+        (json!({"force_recovery": false}), [false, false, true, true]),
+        (json!({"force_recovery": false, "force_positioning": true}), [true, false, true, true]),
+        // What settings of earlier versions have.
+        (json!({"force_recovery": true}), [true; 4]),
+        (json!({"allow_recovery": true}), [true; 4]),
+        (json!({"force_recovery": true, "allow_recovery": false}), [true, true, true, false]),
+        (json!({"allow_positioning": false}), [false, true, false, true]),
+        (json!({"force_positioning": false}), [false, true, true, true]),
+    ] {
+        assert_eq!(recovery(options.clone()), expected, "{options}");
+    }
+}
+
+#[test]
+fn written_options_are_read_again_as_they_were_in_every_combination() {
+    for bits in 0..32_u32 {
+        let is = |bit: u32| bits & (1 << bit) != 0;
+        let options = ChannelOptions {
+            force_positioning: is(0),
+            force_recovery: is(1),
+            allow_positioning: is(2),
+            allow_recovery: is(3),
+            history_size: if is(4) { 10 } else { 0 },
+            history_ttl: if is(4) { Duration::from_mins(5) } else { Duration::ZERO },
+            ..ChannelOptions::default()
+        };
+        let namespace = NamespaceSettings { name: "chat".to_owned(), options };
+        let settings = ChannelSettings { defaults: options, namespaces: vec![namespace] };
+        assert_eq!(read(serde_json::to_value(&settings).unwrap()).unwrap(), settings);
+    }
 }
 
 #[test]

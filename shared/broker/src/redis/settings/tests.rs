@@ -66,8 +66,13 @@ fn what_cannot_work_is_refused() {
     assert_eq!(hasty.validate(), Err(RedisSettingsError::CanaryTimeout));
     let zero = RedisSettings { request_timeout: Duration::ZERO, ..default() };
     assert_eq!(zero.validate(), Err(RedisSettingsError::Zero("request_timeout")));
-    let url = RedisSettings { url: "http://me:s3cret@here".to_owned(), ..default() };
-    assert!(!url.validate().unwrap_err().to_string().contains("s3cret"));
+    for url in
+        ["http://me:s3cret@here", "me:s3cret@here", "s3cret", "redis:s3cret", "redis:6379", "127.0.0.1:6379"]
+    {
+        let error = RedisSettings { url: url.to_owned(), ..default() }.validate().unwrap_err();
+        assert_eq!(error, RedisSettingsError::UrlForm("url"), "{url}");
+        assert!(!error.to_string().contains("s3cret"));
+    }
 }
 
 #[test]

@@ -89,13 +89,23 @@ fn a_sub_refresh_with_an_expired_token_lets_the_client_subscribe_again() {
 }
 
 #[test]
-fn who_may_read_the_history_may_recover() {
+fn kept_history_recovers_whether_a_client_asks_or_not_unless_it_is_for_reading_only() {
     let mut client = TestClient::connected();
-    let wanted = json!({"channel": "readable:a", "recoverable": true, "positioned": true});
-    client.say(json!({"id": 2, "subscribe": wanted}));
-    let (ticket, request) = client.next_subscribe();
-    assert!(request.positioned);
-    assert_eq!(client.settle(ticket, Outcome::Subscribed(Ok(top(5))))[0]["subscribe"]["recoverable"], true);
+    for (channel, asks, expected) in [
+        ("kept:a", false, json!(true)),
+        ("kept:b", true, json!(true)),
+        ("history:a", false, Value::Null),
+        ("history:b", true, json!(true)),
+        ("readable:a", false, Value::Null),
+        ("readable:b", true, Value::Null),
+    ] {
+        let wanted = json!({"channel": channel, "recoverable": asks, "positioned": asks});
+        client.say(json!({"id": 2, "subscribe": wanted}));
+        let (ticket, request) = client.next_subscribe();
+        assert_eq!(request.positioned, expected == true, "{channel}");
+        let replies = client.settle(ticket, Outcome::Subscribed(Ok(top(5))));
+        assert_eq!(replies[0]["subscribe"]["recoverable"], expected, "{channel}");
+    }
 }
 
 #[test]
