@@ -51,7 +51,7 @@ const ROOMS: &[&[&str]] = &[
     &["settings", "metrics", "session_command"],
     &["disconnect"],
     &["memory"],
-    &["clock", "random", "tasks"],
+    &["clock", "random", "refusal_log", "tasks"],
 ];
 
 /// The sources of the gateway, from the top of the repository.

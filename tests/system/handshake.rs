@@ -48,12 +48,30 @@ fn a_handshake_that_lacks_a_part_is_a_bad_request() {
     let node = Node::start(Settings::open());
     let host = format!("Host: {}\r\n", node.address());
     let key = format!("Sec-WebSocket-Key: {KEY}\r\n");
-    for part in [host.as_str(), "Upgrade: websocket\r\n", "Connection: Upgrade\r\n", &key] {
+    for part in [host.as_str(), &key] {
         assert_eq!(changed(&node, part, "").status, 400, "without {part:?}");
     }
-    assert_eq!(changed(&node, "Upgrade: websocket", "Upgrade: h2c").status, 400);
-    assert_eq!(changed(&node, "Connection: Upgrade", "Connection: keep-alive").status, 400);
     assert_eq!(changed(&node, "HTTP/1.1", "HTTP/1.0").status, 400);
+}
+
+#[test]
+fn a_websocket_path_asked_for_without_an_upgrade_says_which_one_it_needs() {
+    let node = Node::start(Settings::open());
+    for (from, to) in [
+        ("Upgrade: websocket\r\n", ""),
+        ("Connection: Upgrade\r\n", ""),
+        ("Upgrade: websocket\r\nConnection: Upgrade\r\n", ""),
+        ("Upgrade: websocket", "Upgrade: h2c"),
+        ("Connection: Upgrade", "Connection: keep-alive"),
+    ] {
+        let head = changed(&node, from, to);
+        assert_eq!(head.status, 426, "{to:?} for {from:?}");
+        let has = |name: &str, value: &str| {
+            head.header(name).is_some_and(|found| found.to_ascii_lowercase().contains(value))
+        };
+        assert!(has("upgrade", "websocket") && has("connection", "upgrade"), "{head:?}");
+        assert!(has("sec-websocket-version", "13"), "{head:?}");
+    }
 }
 
 #[test]
@@ -81,6 +99,7 @@ fn another_version_is_told_which_one_is_spoken() {
         let head = changed(&node, "Version: 13", &format!("Version: {version}"));
         assert_eq!(head.status, 426, "version {version}");
         assert_eq!(head.header("sec-websocket-version"), Some("13"));
+        assert_eq!(head.header("connection"), Some("Upgrade, close"));
     }
 }
 

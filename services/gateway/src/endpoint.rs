@@ -44,6 +44,11 @@ pub trait Endpoint: Send + Sync + 'static {
     /// True if a page of this origin may connect. `None`: not a browser.
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool;
 
+    /// The setting that lists the origins which may connect, as logs name it.
+    fn origins_setting(&self) -> &'static str {
+        "client.allowed_origins"
+    }
+
     /// The protocol of the session that a request opens.
     fn protocol(&self, handshake: &Handshake) -> Protocol;
 

@@ -86,6 +86,24 @@ impl Endpoints {
         self.sockjs.values()
     }
 
+    /// One line for whoever asks for a path that is not served: where clients and backends find what they look for.
+    pub fn directions(&self) -> String {
+        let list = |mut paths: Vec<&str>| {
+            paths.sort_unstable();
+            paths.join(", ")
+        };
+        let mut directions = format!(
+            "nothing is served at this path: WebSocket clients connect to {}",
+            list(self.websocket.keys().map(String::as_str).collect())
+        );
+        if !self.sockjs.is_empty() {
+            let paths = list(self.sockjs.keys().map(String::as_str).collect());
+            directions.push_str(&format!(", SockJS clients to {paths}"));
+        }
+        directions.push_str("; backends call POST /api/publish and its like; probes ask /health/ready");
+        directions
+    }
+
     /// The route of a WebSocket at this path; `None` if none is served there.
     pub fn websocket(&self, path: &str) -> Option<WebSocketRoute<'_>> {
         if let Some((path, endpoint)) = self.websocket.get_key_value(path) {
@@ -203,7 +221,7 @@ impl Upgrades {
         let route = self
             .endpoints
             .websocket(head.uri.path())
-            .ok_or_else(|| EndpointRefused::Status(404, "no WebSocket is served here".to_owned()))?;
+            .ok_or_else(|| EndpointRefused::Status(404, self.endpoints.directions()))?;
         let endpoint = route.endpoint;
         let node = &self.local.node;
         let peer = node.admission.client_address(request.peer_addr(), request.headers());
@@ -222,6 +240,8 @@ impl Upgrades {
             parse(head.method.as_str(), head.version, request.headers())
         }?;
         if !endpoint.allows_origin(offer.origin.as_deref(), &offer.host) {
+            let setting = endpoint.origins_setting();
+            node.policy.log.write_origin(offer.origin.as_deref(), &offer.host, setting);
             return Err(HandshakeRefusal::OriginForbidden.into());
         }
         let subprotocol =
@@ -309,6 +329,11 @@ impl HandshakeAnswer {
         }
     }
 
+    /// True for a 426, which names itself in `Connection` too (RFC 9110 §7.8).
+    pub fn requires_upgrade(&self) -> bool {
+        self.status == 426
+    }
+
     fn response(&self) -> String {
         let reason =
             actix_http::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
@@ -321,7 +346,9 @@ impl HandshakeAnswer {
         if !sentence.is_empty() {
             head.push_str("Content-Type: text/plain; charset=utf-8\r\n");
         }
-        head.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n{sentence}", sentence.len()));
+        let connection = if self.requires_upgrade() { "Upgrade, close" } else { "close" };
+        let length = sentence.len();
+        head.push_str(&format!("Content-Length: {length}\r\nConnection: {connection}\r\n\r\n{sentence}"));
         head
     }
 }

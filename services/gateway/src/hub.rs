@@ -243,7 +243,9 @@ impl Hub {
     /// Delivers events of one channel, in their order. If there is a gap, returns what must be read from history, and the rest
     /// is held back until [`Hub::caught_up`].
     fn deliver(&mut self, name: &str, events: Vec<ChannelEvent>) -> Option<MissingRange> {
-        let missing = self.channels.get_mut(name)?.deliver(events, &mut self.encoder);
+        let channel = self.channels.get_mut(name)?;
+        tracing::debug!(channel = name, events = events.len(), subscribers = channel.len(), "delivering");
+        let missing = channel.deliver(events, &mut self.encoder);
         self.signal_lost(name);
         missing
     }

@@ -47,6 +47,7 @@ pub mod outbox;
 pub mod page;
 pub mod random;
 pub mod receive;
+pub mod refusal_log;
 pub mod server;
 pub mod session;
 pub mod session_command;
@@ -290,7 +291,7 @@ impl Gorani {
         if let Some((load, requests)) = self.reload {
             node.tasks.spawn(Reloader::new(node.clone(), certificates, load, loaded).run(requests));
         }
-        tracing::info!(%address, node = %node.id, workers = node.settings.http.worker_count(), "listening");
+        tracing::info!(%address, node = &*node.policy.node_name, id = %node.id, workers = node.settings.http.worker_count(), "listening");
         started(address, node.clone());
         let mut server = std::pin::pin!(server);
         tokio::select! {

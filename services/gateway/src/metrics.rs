@@ -55,6 +55,17 @@ impl EncodeLabelSet for TransportLabel {
     }
 }
 
+/// Labels that name a node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NodeLabel {
+    /// Random id of this run of the node.
+    pub id: String,
+    /// `node.name`.
+    pub name: String,
+    /// Version of the server.
+    pub version: &'static str,
+}
+
 /// Labels of an end of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DisconnectLabel {
@@ -164,6 +175,7 @@ pub struct Metrics {
     pub ready: Gauge,
     /// Seconds since the start.
     pub uptime_seconds: Gauge<f64, AtomicU64>,
+    node_info: Family<NodeLabel, Gauge>,
     /// Accepted TCP connections.
     pub accept: AcceptMetrics,
     /// Metrics of the cluster.
@@ -220,6 +232,8 @@ impl Default for Metrics {
         let channels = plain!(Gauge, "channels", "Channels received by this node");
         let ready = plain!(Gauge, "ready", "1 where this node would deliver, as /health/ready says");
         let uptime_seconds = plain!(Gauge<f64, AtomicU64>, "uptime_seconds", "Seconds since the start");
+        let node_info =
+            plain!(Family<NodeLabel, Gauge>, "node_info", "1, with the node's id, name and version");
         let broker = BrokerMetrics::default();
         broker.register(&mut registry);
         let accept = AcceptMetrics::register(&mut registry);
@@ -251,6 +265,7 @@ impl Default for Metrics {
             channels,
             ready,
             uptime_seconds,
+            node_info,
             accept,
             cluster,
             forward,
@@ -262,6 +277,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Names the node whose numbers these are. Called once.
+    pub fn name_node(&self, id: &str, name: &str) {
+        let label =
+            NodeLabel { id: id.to_owned(), name: name.to_owned(), version: env!("CARGO_PKG_VERSION") };
+        self.node_info.get_or_create(&label).set(1);
+    }
+
     /// The text that Prometheus scrapes (OpenMetrics), with what the broker says of itself.
     pub fn text(&self, broker: &BrokerStats) -> Result<String, std::fmt::Error> {
         self.broker.set(broker);

@@ -42,6 +42,7 @@ use crate::{
         limit::{budget_bytes, pending_bytes},
     },
     metrics::Metrics,
+    refusal_log::RefusalLog,
     session::shared::policy::Policy,
     settings::{BrokerKind, Settings, SettingsError},
     tasks::Tasks,
@@ -132,9 +133,12 @@ impl Node {
             tokens: TokenVerifier::new(&settings.token).map_err(|error| refused("token", &error))?,
             settings: settings.client.clone(),
             node_id: id.clone(),
+            node_name: settings.node.name_or(&id),
             key_wanted: tokio::sync::Notify::new(),
+            log: RefusalLog::default(),
         };
         let metrics = Arc::<Metrics>::default();
+        metrics.name_node(&id, &policy.node_name);
         let budget =
             ReadBudget::new(&settings.reads, settings.client.max_reads, metrics.reads.clone()).into();
         let reads = Arc::new(HistoryReads::new(broker.clone(), budget));
@@ -239,6 +243,7 @@ impl Node {
             tokio::time::sleep(WATCH_EVERY).await;
             self.metrics.uptime_seconds.set(self.started.elapsed().as_secs_f64());
             self.admission.log_refusals();
+            self.policy.log.write_due(Instant::now());
         }
     }
 }

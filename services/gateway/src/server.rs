@@ -257,6 +257,7 @@ fn routes(
     for endpoint in endpoints.sockjs() {
         sockjs::routes(config, endpoint);
     }
+    config.default_service(web::to(not_found));
 }
 
 /// A WebSocket's path, asked for without a WebSocket: says what is missing.
@@ -274,5 +275,13 @@ async fn not_upgraded(request: HttpRequest) -> HttpResponse {
     for header in answer.headers {
         response.insert_header(*header);
     }
+    if answer.requires_upgrade() {
+        response.upgrade("websocket");
+    }
     response.content_type("text/plain; charset=utf-8").body(answer.sentence)
+}
+
+/// No such path: says which ones there are.
+async fn not_found(endpoints: web::Data<Endpoints>) -> HttpResponse {
+    HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(endpoints.directions())
 }

@@ -29,7 +29,7 @@ use self::error::{empty_secret, environment, read};
 
 pub use self::{
     client::{ClientSettings, MemoryBudgetSettings, ReadSettings, SubprotocolChoice, WebSocketSettings},
-    cluster::{DrainSettings, MembershipSettings},
+    cluster::{DrainSettings, MembershipSettings, NodeSettings},
     error::SettingsError,
     http::{HttpSettings, HttpTlsSettings, PollSettings, SockJsSettings},
     proxies::TrustedProxies,
@@ -40,6 +40,8 @@ pub use self::{
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// The node itself.
+    pub node: NodeSettings,
     /// Listening, TLS, limits of HTTP.
     pub http: HttpSettings,
     /// WebSocket connections of every kind.
@@ -218,6 +220,7 @@ impl Settings {
 
     /// Checks every value against its range, and the parts against each other.
     pub fn validate(&self) -> Result<(), SettingsError> {
+        self.node.validate()?;
         self.http.validate()?;
         self.websocket.validate()?;
         self.sockjs.validate()?;

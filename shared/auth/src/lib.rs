@@ -20,7 +20,7 @@ pub use channel::{
 pub use origin::{OriginError, Origins};
 pub use rules::{
     ChannelOptions, ChannelRules, ChannelSettings, ChannelSettingsError, Denied, GrantedBy,
-    NamespaceSettings, SubscribeCheck, SubscribeGranted, UnknownNamespace,
+    NamespaceSettings, Operation, SubscribeCheck, SubscribeGranted, UnknownNamespace,
 };
 pub use token::{
     AuthSettingsError, ConnectionClaims, ConnectionTokenRequest, InvalidToken, JwksSource, OptionOverrides,

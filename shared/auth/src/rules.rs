@@ -3,6 +3,7 @@
 //! rules, the client and its token; the session asks and acts. `docs/protocols/client.md` §9 and §12.1;
 //! `docs/architecture.md` §4.2 (closed by default).
 
+mod denial;
 mod settings;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use crate::{
     token::{InvalidToken, OptionOverrides, SubscribeClaims, SubscriptionClaims, TokenError},
 };
 
+pub use self::denial::Operation;
 pub use self::settings::{
     ChannelOptions, ChannelSettings, ChannelSettingsError, HISTORY_SIZE_MAX, NAMESPACE_NAME_MAX_BYTES,
     NamespaceSettings, OptionsProblem,

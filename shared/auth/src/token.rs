@@ -7,6 +7,7 @@
 
 mod claims;
 mod key;
+mod values;
 mod verifier;
 
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub enum TokenError {
     Expired,
     /// The signature is good, its time is still to come (`nbf`): the issuer's clock is ahead of the node's. Error 109 too, after
     /// which a client tries again with another token.
-    #[error("token not valid yet")]
+    #[error("token not valid yet: the clock of its issuer is ahead (`nbf`)")]
     NotYetValid,
     /// It names a key that is not in the installed JWK set, and there is a URL to fetch a newer set from.
     /// Anybody can cause this with a made-up token, so fetches must be rate limited; after a fetch that does
@@ -61,16 +62,22 @@ pub enum TokenError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
     /// No key is configured at all, so no token can be good.
-    #[error("no token keys are configured")]
+    #[error(
+        "no token keys are configured: set token.hmac_secret, token.rsa_public_key, token.ecdsa_public_key, \
+         token.ed25519_public_key, token.jwks or token.jwks_url"
+    )]
     NotConfigured,
     /// Longer than [`TOKEN_MAX_BYTES`]; refused before anything is decoded.
     #[error("longer than {TOKEN_MAX_BYTES} bytes")]
     TooLong,
     /// Not three parts of base64url with a JSON header.
-    #[error("malformed")]
+    #[error("it is no JWT")]
     Malformed,
     /// `alg` is not supported (`none` never is), or no configured key is of its kind.
-    #[error("no key for this algorithm")]
+    #[error(
+        "no key is configured for its algorithm: HS256 needs token.hmac_secret, RS256 token.rsa_public_key, \
+         ES256 token.ecdsa_public_key, EdDSA token.ed25519_public_key"
+    )]
     Algorithm,
     /// The header asks for an extension (`crit`) that must be understood, and is not.
     #[error("critical header extension")]
@@ -82,22 +89,25 @@ pub enum InvalidToken {
     #[error("several keys fit and the token names none")]
     AmbiguousKey,
     /// Not signed by the key.
-    #[error("bad signature")]
+    #[error("bad signature: its issuer signs with another key than the node's settings name")]
     Signature,
     /// The claims are nested deeper than [`TOKEN_MAX_JSON_DEPTH`].
     #[error("claims nested deeper than {TOKEN_MAX_JSON_DEPTH}")]
     TooDeep,
-    /// A claim has the wrong type, or one that is needed is absent.
+    /// The claims are no JSON object, or one that is needed is absent.
     #[error("bad claims")]
     Claims,
+    /// This claim has the wrong type, as a `sub` that is neither a text nor a number.
+    #[error("the claim `{0}` has the wrong type")]
+    Claim(&'static str),
     /// A subscription token where a connection token belongs.
     #[error("a subscription token where a connection token belongs")]
     WrongKind,
     /// `iss` is not the one of the settings.
-    #[error("wrong issuer")]
+    #[error("its `iss` is not token.issuer")]
     Issuer,
     /// `aud` does not hold the one of the settings.
-    #[error("wrong audience")]
+    #[error("its `aud` is not token.audience")]
     Audience,
 }
 

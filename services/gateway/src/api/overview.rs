@@ -170,7 +170,7 @@ pub struct NodeView {
     pub id: String,
     /// The same, by the name under which some libraries look for it.
     pub uid: String,
-    /// Its name: the id.
+    /// Its name: `node.name`, by default that of its host. Several nodes may share one.
     pub name: String,
     /// Version of the server.
     pub version: String,
@@ -190,7 +190,7 @@ impl From<NodeOverview> for NodeView {
     fn from(view: NodeOverview) -> Self {
         Self {
             uid: view.id.clone(),
-            name: view.id.clone(),
+            name: view.name,
             id: view.id,
             version: view.version,
             uptime: view.uptime_s,

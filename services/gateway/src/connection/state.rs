@@ -137,11 +137,20 @@ impl ConnectionState {
         }
         let peer = self.peer.map(tracing::field::display);
         let (transport, protocol) = (self.transport.transport, self.protocol);
+        let (user, client) = self.identity();
+        let (user, client, node) = (&*user, &*client, &*self.runner.node.policy.node_name);
         if self.transport.is_brief {
-            tracing::debug!(transport, protocol, peer, "connection opened");
+            tracing::debug!(client, user, node, transport, protocol, peer, "connection opened");
         } else {
-            tracing::info!(transport, protocol, peer, "connection opened");
+            tracing::info!(client, user, node, transport, protocol, peer, "connection opened");
         }
+    }
+
+    /// User and client id, as the session has told its worker; empty before.
+    fn identity(&self) -> (Arc<str>, Arc<str>) {
+        let hub = self.runner.worker.hub();
+        let entry = hub.registry().get(self.runner.key);
+        entry.map(|entry| (entry.user.clone(), entry.client.clone())).unwrap_or_default()
     }
 
     /// Tells the session that it has ended, once: the first reason counts.
@@ -153,6 +162,7 @@ impl ConnectionState {
 
     /// Takes the session out of its worker, and counts and logs its end.
     pub(crate) fn deregister(&mut self) {
+        let (user, client) = self.identity();
         self.runner.worker.deregister(self.runner.key, self.timer.take());
         let reason = self.phase.reason().clone();
         self.close_session(&reason);
@@ -163,10 +173,33 @@ impl ConnectionState {
         let (transport, protocol) = (self.transport.transport, self.protocol);
         let (code, why) = (reason.code, &*reason.reason);
         let seconds = self.opened_at.elapsed().as_secs();
+        let (user, client, node) = (&*user, &*client, &*self.runner.node.policy.node_name);
         if self.transport.is_brief || !self.is_authenticated {
-            tracing::debug!(transport, protocol, peer, code, reason = why, seconds, "connection closed");
+            tracing::debug!(
+                client,
+                user,
+                node,
+                transport,
+                protocol,
+                peer,
+                code,
+                reason = why,
+                seconds,
+                "connection closed"
+            );
         } else {
-            tracing::info!(transport, protocol, peer, code, reason = why, seconds, "connection closed");
+            tracing::info!(
+                client,
+                user,
+                node,
+                transport,
+                protocol,
+                peer,
+                code,
+                reason = why,
+                seconds,
+                "connection closed"
+            );
         }
     }
 

@@ -156,6 +156,10 @@ impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
         self.origins.allows(origin, host)
     }
 
+    fn origins_setting(&self) -> &'static str {
+        "the origins of this endpoint's handler"
+    }
+
     fn protocol(&self, _handshake: &Handshake) -> Protocol {
         Protocol::Embedded
     }

@@ -178,6 +178,8 @@ impl<'r> RequestContext<'r> {
     pub fn of_receiver(request: &'r HttpRequest, local: &'r WorkerContext) -> Result<Self, HttpRefusal> {
         let context = Self::new(request, local)?;
         if !local.node.origins.allows(context.origin, context.host()) {
+            let log = &local.node.policy.log;
+            log.write_origin(context.origin, context.host(), "client.allowed_origins");
             return Err(HttpRefusal::new(ErrorCode::PERMISSION_DENIED, "this origin is not allowed"));
         }
         Ok(context)

@@ -136,6 +136,7 @@ impl ClusterMember {
     /// must not end the lease.
     pub(super) async fn announce(self: &Arc<Self>) -> bool {
         let description = NodeDescription {
+            name: self.policy.node_name.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
             counts: self.local_counts(),

@@ -83,6 +83,8 @@ impl Publisher {
         publication: Publication,
         options: PublishOptions,
     ) -> BoxFuture<'static, Result<Published, ErrorCode>> {
+        // One look at the log's level for a publication; the fields are read only where somebody wants them.
+        tracing::debug!(channel, ?source, bytes = publication.data.len(), "publishing");
         let metrics = self.metrics.clone();
         let accepted = self.broker.publish(channel, publication, options);
         Box::pin(async move {

@@ -97,6 +97,8 @@ pub struct StompSession {
     left_queues: Vec<(Ticket, Arc<str>)>,
     /// Messages of queues that were sent to the client.
     serial: u64,
+    /// Frames that failed and did not end the session.
+    errors: u32,
     clock: StompDeadlines,
     /// The limit of failed logins; dropped once it is open.
     login_limit: Option<Arc<dyn LoginLimit>>,
@@ -132,6 +134,7 @@ impl StompSession {
             unreadable: None,
             left_queues: Vec::new(),
             serial: 0,
+            errors: 0,
             login_limit: None,
         }
     }

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     disconnect::Disconnect,
+    refusal_log::RefusalLog,
     session_command::{ServerSubscribe, SessionCommand, SessionTarget},
     settings::ClientSettings,
 };
@@ -42,7 +43,9 @@ pub(in crate::session) fn policy(namespaces: Value, settings: ClientSettings) ->
         tokens: TokenVerifier::new(&tokens).unwrap(),
         settings,
         node_id: "0badcafe".into(),
+        node_name: "tests".into(),
         key_wanted: tokio::sync::Notify::new(),
+        log: RefusalLog::default(),
     })
 }
 
@@ -62,6 +65,13 @@ pub(in crate::session) fn token_of(user: &str, ttl: u64, channels: &[&str]) -> S
         issuer: String::new(),
     };
     request.sign(SECRET, START_S).unwrap()
+}
+
+/// A connection token that names no user: its issuer calls the claim otherwise.
+pub(in crate::session) fn token_without_subject(ttl: u64) -> String {
+    let claims = serde_json::json!({"userId": "42", "exp": START_S + ttl});
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
 }
 
 /// A subscription token of user 42.

@@ -2,7 +2,7 @@
 //!
 //! Settings of going down: how a stopping node sends its clients elsewhere. `docs/architecture.md` §5.10; record 15.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,40 @@ const LEASE_MIN: Duration = Duration::from_millis(500);
 const LEASE_MAX: Duration = Duration::from_secs(300);
 /// The longest wait for other nodes: a backend waits with it.
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes of a node's name at most: it stands in log lines and in a label of a metric.
+const NODE_NAME_MAX_BYTES: usize = 128;
+/// Where Linux tells the name of the host.
+const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
+
+/// The node itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeSettings {
+    /// Its name in logs, in the API's `info` and in metrics; empty: the host's. At most 128 bytes of printable text.
+    pub name: String,
+}
+
+impl NodeSettings {
+    pub(super) fn validate(&self) -> Result<(), SettingsError> {
+        if is_node_name(&self.name) {
+            return Ok(());
+        }
+        Err(SettingsError::value("node.name", "must be printable text of at most 128 bytes"))
+    }
+
+    /// The name; where none is set that of the host, and `id` where the host tells none.
+    pub fn name_or(&self, id: &str) -> Arc<str> {
+        let host = || std::fs::read_to_string(HOST_NAME_FILE).ok().or_else(|| std::env::var("HOSTNAME").ok());
+        let name = if self.name.is_empty() { host().unwrap_or_default() } else { self.name.clone() };
+        let name = name.trim();
+        if name.is_empty() || !is_node_name(name) { id.into() } else { name.into() }
+    }
+}
+
+fn is_node_name(name: &str) -> bool {
+    name.len() <= NODE_NAME_MAX_BYTES && !name.contains(char::is_control)
+}
 
 /// Membership of the cluster, and calls between its nodes.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

@@ -59,6 +59,7 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
         ("[http]\nworkers = 1000", "http.workers"),
         ("[http]\ntrusted_proxies = ['10.0.0.0/33']", "http.trusted_proxies"),
         ("[http]\nworkers = 'many'", "http.workers"),
+        ("[node]\nname = \"a\\u0007b\"", "node.name"),
         ("[http.tls]\ncertificate = 'a.pem'", "http.tls"),
         ("[client]\nping_interval = 25", "client.ping_interval"),
         ("[client]\npong_timeout = '25s'", "client.pong_timeout"),

@@ -61,6 +61,8 @@ impl<'r> SockJsRequest<'r> {
         if asked.allows(origin) && (origin.is_some() || !hides_origin || asked.is_of_allowed_page()) {
             return Ok(asked);
         }
+        let setting = asked.endpoint.endpoint.origins_setting();
+        asked.context.local.node.policy.log.write_origin(origin, asked.context.host(), setting);
         Err(EndpointRefused::Status(403, "this origin may not connect".to_owned()))
     }
 

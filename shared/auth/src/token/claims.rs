@@ -7,18 +7,22 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use jsonwebtoken::{EncodingKey, Header, encode};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::{InvalidToken, SignError, TOKEN_MAX_BYTES, TokenError};
+use super::{
+    InvalidToken, SignError, TOKEN_MAX_BYTES, TokenError,
+    values::{base64_raw, boxed_bool, raw, seconds, subject},
+};
 
 /// Claims of a connection token.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionClaims {
-    /// `sub`: user id; empty for an anonymous user.
+    /// `sub`: user id, a number as its text; empty for an anonymous user.
     pub user: String,
+    /// True if the token has a `sub`, if only an empty one: then its issuer means the user to be anonymous.
+    pub has_subject: bool,
     /// End of the connection unless it is refreshed, in Unix seconds: `exp`, or `expire_at` where given.
     /// None for never.
     pub expires_at: Option<u64>,
@@ -133,6 +137,7 @@ struct SubscribePayload {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct TokenPayload {
+    #[serde(deserialize_with = "subject")]
     sub: Option<String>,
     #[serde(deserialize_with = "seconds")]
     pub(super) exp: Option<u64>,
@@ -165,9 +170,41 @@ pub(super) struct TokenPayload {
     overrides: Option<OptionOverrides>,
 }
 
+/// The claims that are read.
+const CLAIMS: [&str; 18] = [
+    "sub",
+    "exp",
+    "nbf",
+    "iat",
+    "expire_at",
+    "jti",
+    "iss",
+    "aud",
+    "info",
+    "b64info",
+    "data",
+    "b64data",
+    "meta",
+    "channels",
+    "subs",
+    "channel",
+    "client",
+    "override",
+];
+
 impl TokenPayload {
     pub(super) fn parse(json: &str) -> Result<Self, TokenError> {
-        serde_json::from_str(json).map_err(|_| TokenError::Invalid(InvalidToken::Claims))
+        serde_json::from_str(json).map_err(|_| TokenError::Invalid(Self::blame(json)))
+    }
+
+    /// The first known claim that cannot be read. The parser's own words would repeat the claim's value.
+    fn blame(json: &str) -> InvalidToken {
+        let claims: BTreeMap<String, &RawValue> = serde_json::from_str(json).unwrap_or_default();
+        let is_bad = |name: &&str| {
+            let alone = claims.get(*name).map(|value| format!("{{\"{name}\":{value}}}"));
+            alone.is_some_and(|alone| serde_json::from_str::<Self>(&alone).is_err())
+        };
+        CLAIMS.into_iter().find(is_bad).map_or(InvalidToken::Claims, InvalidToken::Claim)
     }
 
     /// True if the `aud` claim names this audience.
@@ -199,6 +236,7 @@ impl TokenPayload {
         channels.retain(|channel| seen.insert(channel.clone()));
         let subs = self.subs.unwrap_or_default();
         Ok(ConnectionClaims {
+            has_subject: self.sub.is_some(),
             user: self.sub.unwrap_or_default(),
             expires_at,
             issued_at: self.iat,
@@ -233,70 +271,6 @@ impl TokenPayload {
 enum AudienceClaim {
     One(String),
     Several(Vec<String>),
-}
-
-/// A time in seconds, whole or with a fraction (RFC 7519 "NumericDate"; Python and PHP send fractions).
-/// Rounded down, so a token never lives longer than its issuer said. A time before 1970 counts as 0.
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Seconds {
-        Whole(u64),
-        Fraction(f64),
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, as the doc says")]
-    let seconds = Option::<Seconds>::deserialize(deserializer)?.map(|seconds| match seconds {
-        Seconds::Whole(seconds) => seconds,
-        Seconds::Fraction(seconds) => seconds as u64,
-    });
-    Ok(seconds)
-}
-
-/// `{"value":true}`, as the tokens write a changed option.
-mod boxed_bool {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    struct BoxedBool {
-        value: bool,
-    }
-
-    pub(super) fn serialize<S: Serializer>(value: &Option<bool>, serializer: S) -> Result<S::Ok, S::Error> {
-        value.map(|value| BoxedBool { value }).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
-        Ok(Option::<BoxedBool>::deserialize(deserializer)?.map(|boxed| boxed.value))
-    }
-}
-
-/// Raw JSON; `null` is none.
-fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
-    let value = Option::<Box<RawValue>>::deserialize(deserializer)?;
-    value.map(without_newlines).transpose().map_err(serde::de::Error::custom)
-}
-
-/// Bytes in base64, as issuers for binary clients write `info` and `data`. Bytes that are JSON are that JSON; others stay a
-/// text in base64, as binary publications do. An empty text is none.
-fn base64_raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    let bytes = BASE64.decode(&text).map_err(serde::de::Error::custom)?;
-    let json = String::from_utf8(bytes).ok().and_then(|json| RawValue::from_string(json).ok());
-    let value = match json {
-        Some(json) => without_newlines(json),
-        None => to_raw_value(&text),
-    };
-    value.map(Some).map_err(serde::de::Error::custom)
-}
-
-/// Newlines between the parts of JSON are taken out, since a frame separates messages by them.
-fn without_newlines(value: Box<RawValue>) -> Result<Box<RawValue>, serde_json::Error> {
-    if value.get().contains(['\n', '\r']) {
-        return RawValue::from_string(value.get().replace(['\n', '\r'], ""));
-    }
-    Ok(value)
 }
 
 /// A connection token to be signed.
@@ -336,7 +310,6 @@ pub struct SubscriptionTokenRequest {
 /// The claims of both kinds, in the order they are written.
 #[derive(Serialize)]
 struct SignedClaims<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
     sub: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     channel: &'a str,

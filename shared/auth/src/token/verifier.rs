@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header, errors::ErrorKind};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Header, Validation, dangerous::insecure_decode, decode, decode_header,
+    errors::ErrorKind,
+};
 use serde_json::value::RawValue;
 
 use super::{
@@ -178,7 +181,9 @@ impl CurrentKeys {
         decoded.map(|token| token.claims).map_err(|error| {
             invalid(match error.kind() {
                 ErrorKind::InvalidSignature => InvalidToken::Signature,
-                ErrorKind::Json(_) | ErrorKind::Utf8(_) => InvalidToken::Claims,
+                // The signature is good by then; the library reads some claims itself.
+                ErrorKind::Json(_) => bad_claim(token),
+                ErrorKind::Utf8(_) => InvalidToken::Claims,
                 ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm => InvalidToken::Algorithm,
                 _ => InvalidToken::Malformed,
             })
@@ -239,6 +244,15 @@ impl fmt::Debug for TokenVerifier {
 
 fn invalid(reason: InvalidToken) -> TokenError {
     TokenError::Invalid(reason)
+}
+
+/// The claim that is to blame in a token whose signature is good.
+fn bad_claim(token: &str) -> InvalidToken {
+    let json = insecure_decode::<Box<RawValue>>(token).map(|token| token.claims);
+    match json.map(|json| TokenPayload::parse(json.get()).err()) {
+        Ok(Some(TokenError::Invalid(reason))) => reason,
+        _ => InvalidToken::Claims,
+    }
 }
 
 fn is_hmac(algorithm: Algorithm) -> bool {

@@ -43,9 +43,20 @@ pub enum HandshakeRefusal {
     /// 426: a version other than 13.
     #[error("only version 13 of the WebSocket protocol is spoken here")]
     VersionNotSupported,
-    /// 400: subprotocols were offered and none is known. Holds them, as a list, cut to a bounded length.
-    #[error("none of the offered subprotocols is known here: {0}")]
-    UnknownSubprotocol(String),
+    /// 426: the request does not ask for an upgrade to WebSocket.
+    #[error(
+        "a WebSocket is served here: connect with ws:// or wss://; a proxy in between must pass on the headers Upgrade and \
+         Connection"
+    )]
+    UpgradeRequired,
+    /// 400: subprotocols were offered and none is known.
+    #[error("none of the offered subprotocols is known here: {offered}; {served}")]
+    UnknownSubprotocol {
+        /// Those offered, as a list, cut to a bounded length.
+        offered: String,
+        /// Those known, in words.
+        served: String,
+    },
     /// 403: the origin may not connect. Decided by the gateway.
     #[error("this origin may not connect")]
     OriginForbidden,
@@ -55,7 +66,7 @@ pub enum HandshakeRefusal {
 }
 
 impl HandshakeRefusal {
-    pub(super) fn unknown_subprotocol(offered: &[String]) -> Self {
+    pub(super) fn unknown_subprotocol(offered: &[String], known: &[&str]) -> Self {
         let mut list = String::new();
         for token in offered {
             if list.len() + token.len() > REPEATED_BYTES {
@@ -67,7 +78,12 @@ impl HandshakeRefusal {
             }
             list.push_str(token);
         }
-        Self::UnknownSubprotocol(list)
+        let served = if known.is_empty() {
+            "connect without a subprotocol".to_owned()
+        } else {
+            format!("known are: {}", known.join(", "))
+        };
+        Self::UnknownSubprotocol { offered: list, served }
     }
 
     /// The HTTP status: 405, 400, 426, 403 or 503.
@@ -75,20 +91,23 @@ impl HandshakeRefusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::MethodNotAllowed => 405,
-            Self::BadRequest(_) | Self::UnknownSubprotocol(_) => 400,
-            Self::VersionNotSupported => 426,
+            Self::BadRequest(_) | Self::UnknownSubprotocol { .. } => 400,
+            Self::VersionNotSupported | Self::UpgradeRequired => 426,
             Self::OriginForbidden => 403,
             Self::Draining => 503,
         }
     }
 
-    /// The headers that this status must have.
+    /// The headers that this status must have. `Connection: Upgrade`, which a 426 has too, is the caller's: it says there what
+    /// becomes of the connection.
     #[must_use]
     pub fn headers(&self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::MethodNotAllowed => &[("Allow", "GET")],
             // RFC 9110 §15.5.22: a 426 names in Upgrade what it asks for.
-            Self::VersionNotSupported => &[("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")],
+            Self::VersionNotSupported | Self::UpgradeRequired => {
+                &[("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")]
+            }
             _ => &[],
         }
     }
@@ -136,11 +155,8 @@ impl Offer {
             return Err(HandshakeRefusal::BadRequest("a WebSocket handshake needs HTTP/1.1"));
         }
         let head = HandshakeHead::collect(headers)?;
-        if !head.upgrade_to_websocket {
-            return Err(HandshakeRefusal::BadRequest("the Upgrade header does not ask for websocket"));
-        }
-        if !head.connection_upgrade {
-            return Err(HandshakeRefusal::BadRequest("the Connection header does not contain upgrade"));
+        if !(head.upgrade_to_websocket && head.connection_upgrade) {
+            return Err(HandshakeRefusal::UpgradeRequired);
         }
         let host = head.host.filter(|host| !host.is_empty());
         let host = host.ok_or(HandshakeRefusal::BadRequest("the Host header is missing"))?;
@@ -180,7 +196,7 @@ impl Offer {
         let chosen = known.iter().copied().find(|known| self.subprotocols.iter().any(|token| token == known));
         match (chosen, policy) {
             (None, SubprotocolPolicy::Strict) if !self.subprotocols.is_empty() => {
-                Err(HandshakeRefusal::unknown_subprotocol(&self.subprotocols))
+                Err(HandshakeRefusal::unknown_subprotocol(&self.subprotocols, known))
             }
             (chosen, _) => Ok(chosen),
         }

@@ -173,6 +173,8 @@ pub struct NodeCounts {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct NodeDescription {
+    /// The node's name; empty from older nodes.
+    pub(super) name: String,
     /// Version of the server.
     pub(super) version: String,
     /// Seconds since the start.

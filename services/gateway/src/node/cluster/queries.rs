@@ -35,6 +35,8 @@ const SCAN_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct NodeOverview {
     /// Random id of this run of the node.
     pub id: String,
+    /// Its name; the id where it has told none.
+    pub name: String,
     /// Version of the server.
     pub version: String,
     /// Seconds since the start.
@@ -147,6 +149,7 @@ impl ClusterMember {
         let asked = self.write(Recipients::Others, EnvelopeBody::Ask(ClusterQuery::Counts)).await?;
         let mut nodes = vec![NodeOverview {
             id: self.id.to_string(),
+            name: self.policy.node_name.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
             counts: self.local_counts(),
@@ -159,7 +162,8 @@ impl ClusterMember {
         for (id, counts) in answered.chain(silent.into_iter().map(|node| (node, None))) {
             let said = self.peers.description(&id);
             let counts = counts.unwrap_or(said.counts);
-            nodes.push(NodeOverview { id, version: said.version, uptime_s: said.uptime_s, counts });
+            let name = if said.name.is_empty() { id.clone() } else { said.name };
+            nodes.push(NodeOverview { id, name, version: said.version, uptime_s: said.uptime_s, counts });
         }
         nodes.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         Ok(nodes)

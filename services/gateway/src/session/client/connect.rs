@@ -20,6 +20,7 @@ use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     format::position::Unrecovered,
     memory::ReplyPermit,
+    refusal_log::LogCause,
     session::{
         Action, Actions, Now, Subscribed, Ticket,
         shared::{deadlines::ttl, policy::ClientIdentity},
@@ -146,10 +147,12 @@ impl ClientSession {
                     known.insert(subscription.channel.clone());
                     all.push(subscription);
                 }
-                Err(reason) => tracing::info!(
-                    user = ?claims.user, channel = %name, %reason,
-                    "connected without personal channel: the user's id cannot be part of a channel name"
-                ),
+                Err(reason) => self.policy.log.write(LogCause::PersonalChannel, name, |name| {
+                    let user = &claims.user;
+                    format!(
+                        "no personal channel {name}#… of client.personal_channels for user {user:?}: {reason}"
+                    )
+                }),
             }
         }
         for (channel, claims) in claims.server_side() {

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use gorani_auth::Denied;
+use gorani_auth::Operation;
 use gorani_broker::{ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions};
 use gorani_protocol::client::{
     ClientForm, ClientInfoFields, History, HistoryReply, PublicationFields, PublicationList, Publish,
@@ -31,19 +31,15 @@ impl ClientSession {
         self.subscription(channel).is_some()
     }
 
-    fn refuse_denied(&mut self, id: u32, denied: Denied, actions: &mut Actions) {
-        self.refuse_command(id, self.policy.refuse_denied(denied), actions);
-    }
-
     /// The client publishes. Its own copy comes back through the broker, like every other.
     pub(super) fn publish(&mut self, id: u32, publish: &Publish<'_>, now: Now, actions: &mut Actions) {
         let channel: &str = &publish.channel;
         let subscription = self.subscription(channel);
-        let options =
-            match self.policy.rules.may_publish(channel, &self.identity.user, subscription.is_some()) {
-                Ok(options) => PublishOptions { retention: retention(options), ..PublishOptions::default() },
-                Err(denied) => return self.refuse_denied(id, denied, actions),
-            };
+        let is_subscribed = subscription.is_some();
+        let options = match self.policy.may(Operation::Publish, channel, &self.identity.user, is_subscribed) {
+            Ok(options) => PublishOptions { retention: retention(options), ..PublishOptions::default() },
+            Err(denial) => return self.refuse_command(id, denial.refused, actions),
+        };
         let info = subscription.map(|subscription| subscription.info.clone());
         let publication = Publication {
             data: Bytes::copy_from_slice(&publish.data.data),
@@ -60,11 +56,12 @@ impl ClientSession {
     /// The client reads history.
     pub(super) fn history(&mut self, id: u32, history: &History<'_>, actions: &mut Actions) {
         let channel: &str = &history.channel;
-        let retention =
-            match self.policy.rules.may_history(channel, &self.identity.user, self.is_subscribed(channel)) {
-                Ok(options) => retention(options),
-                Err(denied) => return self.refuse_denied(id, denied, actions),
-            };
+        let is_subscribed = self.is_subscribed(channel);
+        let retention = match self.policy.may(Operation::History, channel, &self.identity.user, is_subscribed)
+        {
+            Ok(options) => retention(options),
+            Err(denial) => return self.refuse_command(id, denial.refused, actions),
+        };
         let most = self.policy.settings.history_max;
         let query = HistoryQuery {
             // Below 0 means all, which is as much as one read may bring; 0 is the position alone.
@@ -83,10 +80,10 @@ impl ClientSession {
 
     /// The client asks for the presence of a channel, or for its counts.
     pub(super) fn presence(&mut self, id: u32, channel: &str, stats: bool, actions: &mut Actions) {
-        if let Err(denied) =
-            self.policy.rules.may_presence(channel, &self.identity.user, self.is_subscribed(channel))
+        let is_subscribed = self.is_subscribed(channel);
+        if let Err(denial) = self.policy.may(Operation::Presence, channel, &self.identity.user, is_subscribed)
         {
-            return self.refuse_denied(id, denied, actions);
+            return self.refuse_command(id, denial.refused, actions);
         }
         let ticket = self.ticket(PendingRequest::Presence { id });
         actions.push(if stats {

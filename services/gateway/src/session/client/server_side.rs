@@ -65,7 +65,7 @@ impl ClientSession {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
         let granted = |granted: &SubscribeGranted<'_>| self.granted_by_server(channel, granted, requested);
-        self.policy.may_subscribe(channel, &self.identity, None, now, granted)
+        Ok(self.policy.may_subscribe(channel, &self.identity, None, now, granted)?)
     }
 
     /// Adds the server-side subscriptions that a returning client had, as far as its user may subscribe to their channels: a
@@ -138,10 +138,8 @@ impl ClientSession {
             return self.close(Disconnect::CHANNEL_LIMIT, actions);
         }
         let claims = SubscribeClaims { overrides: *overrides, ..SubscribeClaims::default() };
-        let Ok(mut subscription) = self.server_side_subscription(channel, Some(&claims)) else {
-            tracing::warn!(channel, "server-side subscribe to an unknown channel");
-            return;
-        };
+        // A channel of an unknown namespace is logged by the policy.
+        let Ok(mut subscription) = self.server_side_subscription(channel, Some(&claims)) else { return };
         subscription.info = self.identity.info_for(info.clone());
         subscription.data = data.clone();
         subscription.recover = recover.clone().filter(|_| subscription.recoverable);

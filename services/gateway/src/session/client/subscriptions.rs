@@ -260,6 +260,6 @@ impl ClientSession {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         }
         let granted = |granted: &SubscribeGranted<'_>| granted.expires_at;
-        self.policy.may_subscribe(channel, &self.identity, Some(token), now, granted)
+        Ok(self.policy.may_subscribe(channel, &self.identity, Some(token), now, granted)?)
     }
 }

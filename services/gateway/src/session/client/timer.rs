@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{ClientSession, ClientState, OutputFormat};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Unsubscribed},
+    refusal_log::LogCause,
     session::{
         Action, Actions, Now,
         shared::deadlines::{self, has_expired, is_due, ttl},
@@ -74,13 +75,23 @@ impl ClientSession {
         let claims = match self.policy.tokens.connection(token, now.unix_s()) {
             Ok(claims) => claims,
             // SDKs end for good on an error of a refresh that is not temporary. After this they come back with a new token.
-            Err(TokenError::Expired) => return self.close(Disconnect::EXPIRED, actions),
-            Err(TokenError::NotYetValid) => {
+            Err(error @ TokenError::Expired) => {
+                self.policy.log_token(error);
+                return self.close(Disconnect::EXPIRED, actions);
+            }
+            Err(error @ TokenError::NotYetValid) => {
+                self.policy.log_token(error);
                 return self.refuse(id, ErrorCode::TOKEN_EXPIRED.temporarily(), actions);
             }
             Err(error) => return self.refuse_command(id, self.policy.refuse_token(error), actions),
         };
         if claims.user != *self.identity.user {
+            self.policy.log.write(LogCause::ConnectionToken, "another user", |_| {
+                let (own, other) = (&self.identity.user, &claims.user);
+                format!(
+                    "token of a refresh refused: it is for user {other:?}, the connection is user {own:?}'s"
+                )
+            });
             return self.close(Disconnect::INVALID_TOKEN, actions);
         }
         let expires_at = claims.expires_at;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gorani_auth::{
     AuthSettingsError, CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied,
-    SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError, TokenSettings, TokenVerifier,
-    check_channel_name,
+    InvalidToken, Operation, SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError, TokenSettings,
+    TokenVerifier, check_channel_name,
 };
 use gorani_broker::{ClientInfo, Retention};
 use rand::Rng;
@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::{deadlines::has_expired, recovery::retention};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
+    refusal_log::{LogCause, RefusalLog},
     session::Now,
     settings::ClientSettings,
 };
@@ -31,8 +32,26 @@ pub struct Policy {
     pub settings: ClientSettings,
     /// The node's id, 8 hexadecimal digits.
     pub node_id: Arc<str>,
+    /// The node's name (`node.name`), for people.
+    pub node_name: Arc<str>,
     /// Notified when a token names a key that is not known yet, and when the settings of tokens are replaced.
     pub key_wanted: Notify,
+    /// Why clients are refused, for the operator.
+    pub log: RefusalLog,
+}
+
+/// A refusal, with its reason in words for the log and for backends.
+#[derive(Debug)]
+pub(in crate::session) struct Denial {
+    pub(in crate::session) refused: Refused,
+    /// It names the option that would open what is refused.
+    pub(in crate::session) reason: String,
+}
+
+impl From<Denial> for Refused {
+    fn from(denial: Denial) -> Self {
+        denial.refused
+    }
 }
 
 impl Policy {
@@ -73,21 +92,39 @@ impl Policy {
         now: Now,
     ) -> Result<ConnectionClaims, Refused> {
         let Some(token) = token else {
-            let anonymous = ConnectionClaims::default();
             return if self.settings.allow_anonymous {
-                Ok(anonymous)
+                Ok(ConnectionClaims::default())
             } else {
-                Err(ErrorCode::UNAUTHORIZED.into())
+                Err(self.refuse_anonymous("no token", "it brings no token").into())
             };
         };
         check_login(limit, Credential::Token)?;
-        self.tokens.connection(token, now.unix_s()).map_err(|error| {
+        let claims = self.tokens.connection(token, now.unix_s()).map_err(|error| {
             // An expired token was a right one, and an unknown key may be a new one.
             if let (TokenError::Invalid(_), Some(limit)) = (&error, limit) {
                 limit.failed(Credential::Token);
             }
             self.refuse_token(error)
-        })
+        })?;
+        self.check_subject(&claims)?;
+        Ok(claims)
+    }
+
+    /// A token without a `sub` opens no more than no token does: its issuer may have named the user in another claim. One with an
+    /// empty `sub` means an anonymous user. Decision record 42.
+    pub(in crate::session) fn check_subject(&self, claims: &ConnectionClaims) -> Result<(), ErrorCode> {
+        if claims.has_subject || self.settings.allow_anonymous {
+            return Ok(());
+        }
+        let why = "its token has no `sub`, the claim that names the user; `\"sub\":\"\"` stands for an anonymous one";
+        Err(self.refuse_anonymous("no sub", why))
+    }
+
+    fn refuse_anonymous(&self, subject: &str, why: &str) -> ErrorCode {
+        self.log.write(LogCause::Anonymous, subject, |_| {
+            format!("anonymous client refused: {why}; client.allow_anonymous would let it in")
+        });
+        ErrorCode::UNAUTHORIZED
     }
 
     /// Lets a client subscribe to a channel, by a subscription token if it has one. `granted` takes what is needed of the grant.
@@ -98,7 +135,7 @@ impl Policy {
         token: Option<&str>,
         now: Now,
         granted: impl FnOnce(&SubscribeGranted<'_>) -> T,
-    ) -> Result<T, Refused> {
+    ) -> Result<T, Denial> {
         let claims = token.map(|token| self.tokens.subscription(token, now.unix_s()));
         let check = SubscribeCheck {
             channel,
@@ -106,11 +143,51 @@ impl Policy {
             client: &identity.client,
             token: claims.as_ref().map(Result::as_ref),
         };
-        let grant = self.rules.may_subscribe(&check).map_err(|denied| self.refuse_denied(denied))?;
+        let grant = self.rules.may_subscribe(&check);
+        let grant = grant.map_err(|denied| self.deny_subscribe(&check, denied))?;
         if has_expired(grant.expires_at, now) {
-            return Err(ErrorCode::EXPIRED.into());
+            let reason = "its subscription token has expired".to_owned();
+            return Err(Denial { refused: ErrorCode::EXPIRED.into(), reason });
         }
         Ok(granted(&grant))
+    }
+
+    /// Lets a client publish into a channel, or read what it asks for. `is_subscribed`: to this channel, now.
+    pub(in crate::session) fn may(
+        &self,
+        operation: Operation,
+        channel: &str,
+        user: &str,
+        is_subscribed: bool,
+    ) -> Result<&ChannelOptions, Denial> {
+        let (options, cause, what) = match operation {
+            Operation::Publish => {
+                (self.rules.may_publish(channel, user, is_subscribed), LogCause::Publish, "publication")
+            }
+            Operation::Presence => (
+                self.rules.may_presence(channel, user, is_subscribed),
+                LogCause::Presence,
+                "read of presence",
+            ),
+            Operation::History => {
+                (self.rules.may_history(channel, user, is_subscribed), LogCause::History, "read of history")
+            }
+        };
+        options.map_err(|denied| {
+            let reason = self.rules.denial(operation, channel, user, is_subscribed);
+            self.log.write(cause, channel, |channel| {
+                format!("{what} refused: user {user:?}, channel {channel}: {reason}")
+            });
+            Denial { refused: self.refuse_denied(denied), reason }
+        })
+    }
+
+    fn deny_subscribe(&self, check: &SubscribeCheck<'_>, denied: Denied) -> Denial {
+        let reason = self.rules.subscribe_denial(check);
+        self.log.write(LogCause::Subscribe, check.channel, |channel| {
+            format!("subscription refused: user {:?}, channel {channel}: {reason}", check.user)
+        });
+        Denial { refused: self.refuse_denied(denied), reason }
     }
 
     /// A subscription that comes with the connection. `claims`: what the connection token says of the channel.
@@ -118,8 +195,26 @@ impl Policy {
         &self,
         channel: &str,
         claims: Option<&'a SubscribeClaims>,
-    ) -> Result<SubscribeGranted<'a>, Refused> {
-        self.rules.server_side(channel, claims).map_err(|denied| self.refuse_denied(denied))
+    ) -> Result<SubscribeGranted<'a>, Denial> {
+        self.rules.server_side(channel, claims).map_err(|denied| {
+            // What these rules refuse depends on the channel's name alone.
+            let check = SubscribeCheck { channel, user: "", client: "", token: None };
+            let reason = self.rules.subscribe_denial(&check);
+            self.log.write(LogCause::Subscribe, channel, |channel| {
+                format!("server-side subscription refused: channel {channel}: {reason}")
+            });
+            Denial { refused: self.refuse_denied(denied), reason }
+        })
+    }
+
+    /// The options of a channel for a backend that publishes into it, whom no rule concerns but that there is such a channel. The
+    /// caller logs a refusal.
+    pub(in crate::session) fn options_for_backend(&self, channel: &str) -> Result<ChannelOptions, Denial> {
+        let granted = self.rules.server_side(channel, None);
+        granted.map(|granted| granted.options).map_err(|denied| {
+            let reason = self.rules.denial(Operation::Publish, channel, "", false);
+            Denial { refused: self.refuse_denied(denied), reason }
+        })
     }
 
     /// Most connections of this user. `None`: no limit, as for clients without a user id.
@@ -128,21 +223,29 @@ impl Policy {
         (limit > 0 && !user.is_empty()).then_some(limit)
     }
 
-    /// The refusal for a bad token.
+    /// The refusal for a bad connection token.
     pub(in crate::session) fn refuse_token(&self, error: TokenError) -> Refused {
+        self.log_token(error);
         match error {
             TokenError::Expired | TokenError::NotYetValid => ErrorCode::TOKEN_EXPIRED.into(),
             TokenError::UnknownKey => self.await_key(),
-            TokenError::Invalid(reason) => {
-                // Summarised by the node, which counts them: strangers can send as many as they like.
-                tracing::debug!(%reason, "token refused");
-                Refused::Disconnect(Disconnect::INVALID_TOKEN)
-            }
+            TokenError::Invalid(_) => Refused::Disconnect(Disconnect::INVALID_TOKEN),
         }
     }
 
+    /// Logs why a connection token is refused.
+    pub(in crate::session) fn log_token(&self, error: TokenError) {
+        let (cause, subject) = match error {
+            TokenError::Expired | TokenError::NotYetValid => (LogCause::TokenTime, format!("{error:?}")),
+            TokenError::UnknownKey => (LogCause::ConnectionToken, format!("{error:?}")),
+            TokenError::Invalid(InvalidToken::Claim(claim)) => (LogCause::ConnectionToken, claim.to_owned()),
+            TokenError::Invalid(reason) => (LogCause::ConnectionToken, format!("{reason:?}")),
+        };
+        self.log.write(cause, &subject, |_| format!("connection token refused: {error}"));
+    }
+
     /// The refusal for a denial.
-    pub(in crate::session) fn refuse_denied(&self, denied: Denied) -> Refused {
+    fn refuse_denied(&self, denied: Denied) -> Refused {
         match denied {
             Denied::UnknownChannel => ErrorCode::UNKNOWN_CHANNEL.into(),
             Denied::PermissionDenied => ErrorCode::PERMISSION_DENIED.into(),
@@ -151,10 +254,7 @@ impl Policy {
             Denied::TokenExpired => ErrorCode::TOKEN_EXPIRED.into(),
             Denied::UnknownKey => self.await_key(),
             // The connection has a token of its own and stays, as with every other denied subscription.
-            Denied::InvalidToken(reason) => {
-                tracing::debug!(%reason, "subscription token refused");
-                ErrorCode::PERMISSION_DENIED.into()
-            }
+            Denied::InvalidToken(_) => ErrorCode::PERMISSION_DENIED.into(),
         }
     }
 

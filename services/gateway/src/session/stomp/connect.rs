@@ -11,6 +11,7 @@ use gorani_protocol::stomp::{Headers, HeartBeat, ServerCommand, StompFrame, Vers
 use super::{Access, StompSession, StompState, failure::Failure};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
+    refusal_log::{LogCause, printable},
     session::{
         Action, Actions, MessageKind, Now, Ticket,
         shared::{
@@ -111,7 +112,27 @@ impl StompSession {
         }
         let token = bearer.map(str::trim).or(passcode);
         let claims = self.policy.authenticate(token, self.login_limit.as_deref(), now);
-        claims.map(|claims| Some(Box::new(claims))).map_err(refused_login)
+        claims.map(|claims| Some(Box::new(claims))).map_err(|refused| {
+            let is_invalid = refused == Refused::Disconnect(Disconnect::INVALID_TOKEN);
+            let failure = refused_login(refused);
+            // Spring's relay logs in as `guest` unless it is told otherwise.
+            match headers.get("login").filter(|login| is_invalid && bearer.is_none() && !login.is_empty()) {
+                Some(login) => failure.because(self.log_refused_login(login)),
+                None => failure,
+            }
+        })
+    }
+
+    /// Logs a refused login. Returns what its client is told, which is the same whether there is such a backend or not.
+    fn log_refused_login(&self, login: &str) -> String {
+        let is_known = self.settings.users.iter().any(|user| user.name == login);
+        self.policy.log.write(LogCause::StompLogin, login, |login| {
+            let why =
+                if is_known { "another password in stomp.users" } else { "no such user in stomp.users" };
+            format!("STOMP login `{login}` refused: {why}, and its passcode is no token")
+        });
+        let login = printable(login);
+        format!("no user `{login}` with this passcode in stomp.users, and its passcode is no token")
     }
 
     /// A name with a passcode, which is the password of a backend, or a token of a client that names itself as it likes.
@@ -124,12 +145,15 @@ impl StompSession {
             return Ok(None);
         }
         match self.policy.tokens.connection(passcode, now.unix_s()) {
-            Ok(claims) => Ok(Some(Box::new(claims))),
+            Ok(claims) => {
+                self.policy.check_subject(&claims)?;
+                Ok(Some(Box::new(claims)))
+            }
             Err(TokenError::Invalid(_)) => {
                 if let Some(limit) = limit {
                     limit.failed(Credential::Password);
                 }
-                Err(ErrorCode::UNAUTHORIZED.into())
+                Err(Failure::from(ErrorCode::UNAUTHORIZED).because(self.log_refused_login(login)))
             }
             Err(error) => Err(self.policy.refuse_token(error).into()),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gorani_auth::check_channel_name;
+use gorani_auth::{Operation, check_channel_name};
 use gorani_broker::queue::{DEAD_SUFFIX, DeliveryId, QueueDelivery};
 use gorani_protocol::stomp::{StompCommand, StompFrame, Version};
 
@@ -25,17 +25,18 @@ impl StompSession {
     /// Checks that this session may use a queue.
     pub(super) fn check_queue(&self, queue: &str, is_send: bool, now: Now) -> Result<(), Failure> {
         let most = self.policy.settings.channel_max_bytes.saturating_sub(DEAD_SUFFIX.len());
-        check_channel_name(queue, most).map_err(|_| Failure::from(ErrorCode::BAD_REQUEST))?;
-        let rules = &self.policy.rules;
+        check_channel_name(queue, most)
+            .map_err(|error| Failure::from(ErrorCode::BAD_REQUEST).because(error.to_string()))?;
         if self.is_backend() {
-            return rules.options(queue).map(drop).map_err(|_| ErrorCode::UNKNOWN_CHANNEL.into());
+            self.policy.options_for_backend(queue)?;
+            return Ok(());
         }
         if !self.settings.queue.allow_clients {
-            return Err(ErrorCode::PERMISSION_DENIED.into());
+            let closed = Failure::from(ErrorCode::PERMISSION_DENIED);
+            return Err(closed.because("set stomp.queue.allow_clients, or log in as one of stomp.users"));
         }
         let allowed = if is_send {
-            let sends = rules.may_publish(queue, &self.identity.user, false);
-            sends.map(drop).map_err(|denied| self.policy.refuse_denied(denied))
+            self.policy.may(Operation::Publish, queue, &self.identity.user, false).map(drop)
         } else {
             self.policy.may_subscribe(queue, &self.identity, None, now, |_| ())
         };

@@ -9,7 +9,8 @@ use super::destination::DestinationError;
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     format::message_headers::FrameStyle,
-    session::{Actions, MessageKind},
+    refusal_log::printable,
+    session::{Actions, MessageKind, shared::policy::Denial},
 };
 
 /// A client that comes back waits a random part of this, so that those of a node that goes down do not come together.
@@ -25,6 +26,15 @@ pub(super) struct Failure {
     command: Option<StompCommand>,
     receipt: Option<Box<str>>,
     lists_versions: bool,
+    /// Most failures have none, and one may wait in its session for long.
+    details: Option<Box<FailureDetails>>,
+}
+
+/// What the body of an ERROR tells beside its message.
+#[derive(Debug, Default)]
+struct FailureDetails {
+    destination: String,
+    reason: String,
 }
 
 impl Failure {
@@ -36,6 +46,7 @@ impl Failure {
             command: None,
             receipt: None,
             lists_versions: false,
+            details: None,
         }
     }
 
@@ -79,6 +90,47 @@ impl Failure {
         self
     }
 
+    /// Names the destination of the frame that failed.
+    pub(super) fn about(mut self, destination: &str) -> Self {
+        self.details.get_or_insert_default().destination = printable(destination).into();
+        self
+    }
+
+    /// Says why in words, and which option would have let it pass.
+    pub(super) fn because(mut self, reason: impl Into<String>) -> Self {
+        self.details.get_or_insert_default().reason = reason.into();
+        self
+    }
+
+    /// True if a frame failed since its destination names nothing that is served.
+    pub(super) fn is_bad_destination(&self) -> bool {
+        let codes = [ErrorCode::BAD_REQUEST.code, ErrorCode::UNKNOWN_CHANNEL.code];
+        self.code.is_some_and(|code| codes.contains(&code))
+    }
+
+    /// The body of the ERROR: the frame and its destination, the message, the reason.
+    pub(super) fn description(&self) -> String {
+        if self.lists_versions {
+            return format!("Supported versions are {VERSION_LIST}");
+        }
+        let mut description = String::new();
+        if let Some(command) = self.command {
+            description.push_str(&command.to_string());
+        }
+        let details = self.details.as_deref();
+        if let Some(details) = details.filter(|details| !details.destination.is_empty()) {
+            description.push_str(if description.is_empty() { "" } else { " " });
+            description.push_str(&details.destination);
+        }
+        description.push_str(if description.is_empty() { "" } else { ": " });
+        description.push_str(&self.text);
+        if let Some(details) = details.filter(|details| !details.reason.is_empty()) {
+            description.push_str(": ");
+            description.push_str(&details.reason);
+        }
+        description
+    }
+
     /// Writes the ERROR.
     pub(super) fn write(&self, style: FrameStyle, actions: &mut Actions) {
         actions.message(MessageKind::Text, |out| {
@@ -99,12 +151,7 @@ impl Failure {
                 frame =
                     frame.number("reconnect-after", crate::random::rng().random_range(0..RETURN_WITHIN_MS));
             }
-            let body = match (self.command, self.lists_versions) {
-                (_, true) => format!("Supported versions are {VERSION_LIST}"),
-                (Some(command), _) => format!("{command}: {}", self.text),
-                (None, _) => self.text.to_string(),
-            };
-            frame.body(body.as_bytes());
+            frame.body(self.description().as_bytes());
             style.end_frame(out);
         });
     }
@@ -127,6 +174,12 @@ impl From<Refused> for Failure {
             Refused::Error(error) => error.into(),
             Refused::Disconnect(disconnect) => Self::of_disconnect(disconnect),
         }
+    }
+}
+
+impl From<Denial> for Failure {
+    fn from(denial: Denial) -> Self {
+        Self::from(denial.refused).because(denial.reason)
     }
 }
 

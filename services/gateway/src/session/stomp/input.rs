@@ -9,6 +9,7 @@ use gorani_protocol::stomp::{StompCommand, StompDecodeError, StompFrame};
 use super::{StompSession, StompState, StompSubscription, failure::Failure, transactions::Transactions};
 use crate::{
     disconnect::Disconnect,
+    refusal_log::LogCause,
     session::{Actions, Now, Session},
 };
 
@@ -62,11 +63,43 @@ impl StompSession {
             }
         };
         match result {
-            Ok(()) => self.send_receipts(now, actions),
-            Err(failure) => {
-                let receipt = frame.headers.get("receipt").filter(|_| !frame.command.opens());
-                self.fail(failure.of(frame.command, receipt), actions);
+            Ok(()) => {
+                self.errors = self.errors.saturating_sub(1);
+                self.send_receipts(now, actions);
             }
+            Err(failure) => self.refuse(&frame, failure, actions),
+        }
+    }
+
+    /// Tells which frame failed and ends, with one exception: a destination that is not served does not end the session of a
+    /// backend. Many threads of an application share it (Spring's relay has one for all that it sends), and one of them must not
+    /// break it for the others. Decision record 42.
+    fn refuse(&mut self, frame: &StompFrame, failure: Failure, actions: &mut Actions) {
+        let headers = &frame.headers;
+        let failure = failure.of(frame.command, headers.get("receipt").filter(|_| !frame.command.opens()));
+        let names_destination = matches!(frame.command, StompCommand::Send | StompCommand::Subscribe);
+        let Some(destination) = headers.get("destination").filter(|_| names_destination) else {
+            return self.fail(failure, actions);
+        };
+        let failure = failure.about(destination);
+        if !failure.is_bad_destination() {
+            return self.fail(failure, actions);
+        }
+        self.policy.log.write(LogCause::StompDestination, destination, |_| {
+            format!("STOMP destination not served: user {:?}, {}", self.identity.user, failure.description())
+        });
+        let limit = self.policy.settings.max_errors;
+        self.errors = self.errors.saturating_add(1);
+        // A transaction takes effect whole: it must not be committed without this frame.
+        if !self.is_backend() || headers.get("transaction").is_some() {
+            self.fail(failure, actions);
+        } else if limit > 0 && self.errors > limit {
+            self.fail(
+                Failure::of_disconnect(Disconnect::TOO_MANY_ERRORS).because(failure.description()),
+                actions,
+            );
+        } else {
+            failure.write(self.style(), actions);
         }
     }
 

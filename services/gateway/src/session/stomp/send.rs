@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gorani_auth::Operation;
 use gorani_broker::{DataKind, Publication, PublishOptions};
 use gorani_protocol::{
     client::{JSON_DEPTH, json_compact_check},
@@ -69,11 +70,10 @@ impl StompSession {
     /// The options for publishing into a channel, or a failure if the session may not.
     fn may_send(&self, channel: &str) -> Result<PublishOptions, Failure> {
         let options = if self.is_backend() {
-            self.policy.server_side(channel, None)?.options
+            self.policy.options_for_backend(channel)?
         } else {
             let user = &*self.identity.user;
-            let options = self.policy.rules.may_publish(channel, user, self.is_subscribed(channel));
-            *options.map_err(|denied| self.policy.refuse_denied(denied))?
+            *self.policy.may(Operation::Publish, channel, user, self.is_subscribed(channel))?
         };
         Ok(PublishOptions { retention: retention(&options), ..PublishOptions::default() })
     }

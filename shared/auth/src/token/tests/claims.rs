@@ -194,25 +194,47 @@ fn issuer_and_audience_are_checked_when_set() {
 
 #[test]
 fn claims_of_a_wrong_type_are_refused() {
-    for claims in [
-        json!({"sub": 42}),
-        json!({"sub": ["42"]}),
-        json!({"exp": "soon"}),
-        json!({"exp": [1]}),
-        json!({"exp": true}),
-        json!({"aud": 1}),
-        json!({"aud": [1]}),
-        json!({"iss": {}}),
-        json!({"channels": "news"}),
-        json!({"channels": [1]}),
-        json!({"subs": ["news"]}),
-        json!({"subs": {"news": true}}),
-        json!({"subs": {"news": {"override": {"presence": true}}}}),
-        json!({"override": {"presence": {"value": "yes"}}}),
+    for (claim, claims) in [
+        ("sub", json!({"sub": ["42"]})),
+        ("sub", json!({"sub": true, "exp": "soon"})),
+        ("sub", json!({"sub": {}})),
+        ("exp", json!({"exp": "soon"})),
+        ("exp", json!({"exp": [1]})),
+        ("exp", json!({"exp": true})),
+        ("aud", json!({"aud": 1})),
+        ("aud", json!({"aud": [1]})),
+        ("iss", json!({"iss": {}})),
+        ("channels", json!({"channels": "news"})),
+        ("channels", json!({"channels": [1]})),
+        ("subs", json!({"subs": ["news"]})),
+        ("subs", json!({"subs": {"news": true}})),
+        ("subs", json!({"subs": {"news": {"override": {"presence": true}}}})),
+        ("override", json!({"override": {"presence": {"value": "yes"}}})),
     ] {
         let error = refused(&by_secret(), &signed(&claims));
-        assert_eq!(error, TokenError::Invalid(InvalidToken::Claims), "{claims}");
+        assert_eq!(error, TokenError::Invalid(InvalidToken::Claim(claim)), "{claims}");
     }
+}
+
+#[test]
+fn a_numeric_subject_is_the_text_of_the_number() {
+    for (payload, user, has_subject) in [
+        (r#"{"sub":42}"#, "42", true),
+        (r#"{"sub": 0 }"#, "0", true),
+        (r#"{"sub":-7}"#, "-7", true),
+        (r#"{"sub":18446744073709551616123}"#, "18446744073709551616123", true),
+        (r#"{"sub":1.50}"#, "1.50", true),
+        (r#"{"sub":"4\u0032"}"#, "42", true),
+        (r#"{"sub":""}"#, "", true),
+        (r#"{"sub":null}"#, "", false),
+        ("{}", "", false),
+    ] {
+        let token = keys::signed_text(r#"{"alg":"HS256"}"#, payload, SECRET.as_bytes());
+        let claims = by_secret().connection(&token, NOW).unwrap();
+        assert_eq!((&*claims.user, claims.has_subject), (user, has_subject), "{payload}");
+    }
+    let subscription = signed(&json!({"sub": 42, "channel": "news"}));
+    assert_eq!(by_secret().subscription(&subscription, NOW).unwrap().user, "42");
 }
 
 #[test]

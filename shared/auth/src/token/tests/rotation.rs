@@ -47,7 +47,7 @@ fn a_token_of_neither_secret_is_refused_and_one_of_the_previous_keeps_its_condit
         assert_eq!(refused(&verifier, &by(secret, &somebody())), signature, "{secret:?}");
     }
     assert_eq!(refused(&verifier, &by(SECRET, &json!({"sub": "42", "exp": NOW}))), TokenError::Expired);
-    let wrong = TokenError::Invalid(InvalidToken::Claims);
+    let wrong = TokenError::Invalid(InvalidToken::Claim("sub"));
     assert_eq!(refused(&verifier, &by(SECRET, &json!({"sub": ["42"]}))), wrong);
 }
 

@@ -66,15 +66,13 @@ fn line_1_missing_or_bad_parts_are_refused_with_400_and_one_sentence() {
     let headers = good();
     let old = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
     assert_eq!(Offer::parse("GET", false, old).unwrap_err().status(), 400);
-    for name in ["Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version"] {
+    for name in ["Host", "Sec-WebSocket-Key", "Sec-WebSocket-Version"] {
         assert_eq!(status(&without(name)), 400, "without {name}");
         assert!(!parse(&without(name)).unwrap_err().to_string().is_empty());
     }
     for (name, value) in [
         ("Host", ""),
         ("Host", "a b"),
-        ("Upgrade", "websockets"),
-        ("Connection", "keep-alive"),
         ("Sec-WebSocket-Key", ""),
         ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ"),
         ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25j"),
@@ -86,6 +84,22 @@ fn line_1_missing_or_bad_parts_are_refused_with_400_and_one_sentence() {
         ("Transfer-Encoding", "chunked"),
     ] {
         assert_eq!(status(&with(name, value)), 400, "{name}: {value}");
+    }
+}
+
+#[test]
+fn line_1_a_request_without_an_upgrade_is_426_and_says_how_to_come() {
+    for headers in [
+        without("Upgrade"),
+        without("Connection"),
+        with("Upgrade", "websockets"),
+        with("Upgrade", "h2c"),
+        with("Connection", "keep-alive"),
+    ] {
+        let refusal = parse(&headers).unwrap_err();
+        assert_eq!((&refusal, refusal.status()), (&HandshakeRefusal::UpgradeRequired, 426));
+        assert_eq!(refusal.headers(), [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")]);
+        assert!(refusal.to_string().contains("wss://"), "{refusal}");
     }
 }
 
@@ -144,6 +158,9 @@ fn line_3_unknown_subprotocols_are_refused_if_strict_and_passed_over_if_lenient(
     let refusal = offer.choose_subprotocol(&["v12.stomp"], SubprotocolPolicy::Strict).unwrap_err();
     assert_eq!(refusal.status(), 400);
     assert!(refusal.to_string().contains("soap, wamp"), "{refusal}");
+    assert!(refusal.to_string().ends_with("known are: v12.stomp"), "{refusal}");
+    let refusal = offer.choose_subprotocol(&[], SubprotocolPolicy::Strict).unwrap_err();
+    assert!(refusal.to_string().ends_with("connect without a subprotocol"), "{refusal}");
     assert_eq!(offer.choose_subprotocol(&["v12.stomp"], SubprotocolPolicy::Lenient), Ok(None));
 }
 
@@ -156,9 +173,9 @@ fn line_3_no_subprotocol_offered_is_none_chosen() {
 #[test]
 fn line_3_a_refusal_repeats_only_so_much_of_what_was_offered() {
     let tokens: Vec<String> = (0..1000).map(|number| format!("token-{number}")).collect();
-    let refusal = HandshakeRefusal::unknown_subprotocol(&tokens);
+    let refusal = HandshakeRefusal::unknown_subprotocol(&tokens, &[]);
     assert!(refusal.to_string().len() < 256, "{refusal}");
-    let refusal = HandshakeRefusal::unknown_subprotocol(&["x".repeat(10_000)]);
+    let refusal = HandshakeRefusal::unknown_subprotocol(&["x".repeat(10_000)], &[]);
     assert!(refusal.to_string().len() < 256, "{refusal}");
 }
 

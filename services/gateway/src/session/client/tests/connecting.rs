@@ -1,7 +1,10 @@
 //! Connect, heartbeats, expiry.
 
 use super::*;
-use crate::session::{shared::policy::Credential, tests::Failures};
+use crate::session::{
+    shared::policy::Credential,
+    tests::{Failures, token_without_subject},
+};
 
 #[test]
 fn a_connect_with_a_token_tells_client_version_expiry_and_heartbeat() {
@@ -347,4 +350,21 @@ fn recoveries_that_come_with_a_connect_share_what_a_reply_may_hold() {
             assert_eq!(request.recover_max_bytes, expected, "{recovering} recover");
         }
     }
+}
+
+#[test]
+fn a_token_without_a_subject_opens_no_connection_where_anonymous_clients_are_refused() {
+    let token = token_without_subject(60);
+    let mut client = TestClient::new(ClientSettings { allow_anonymous: false, ..settings() });
+    let replies = client.say(json!({"id": 1, "connect": {"token": token}}));
+    assert_eq!(replies[0]["error"]["code"], 101, "{replies:?}");
+
+    let mut client = TestClient::new(ClientSettings { allow_anonymous: true, ..settings() });
+    let replies = client.say(json!({"id": 1, "connect": {"token": token}}));
+    assert!(replies[0]["connect"].is_object(), "{replies:?}");
+
+    // An issuer that writes an empty one means an anonymous user.
+    let mut client = TestClient::new(ClientSettings { allow_anonymous: false, ..settings() });
+    let replies = client.say(json!({"id": 1, "connect": {"token": token_of("")}}));
+    assert!(replies[0]["connect"].is_object(), "{replies:?}");
 }

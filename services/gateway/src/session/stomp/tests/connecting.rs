@@ -1,7 +1,10 @@
 //! Items 16 to 26 and 59.
 
 use super::*;
-use crate::session::{shared::policy::Credential, tests::Failures};
+use crate::session::{
+    shared::policy::Credential,
+    tests::{Failures, token_of, token_without_subject},
+};
 
 fn connect(headers: &str) -> (TestClient, ServerFrame) {
     let mut client = TestClient::new();
@@ -93,7 +96,9 @@ fn item_59_a_backend_has_a_name_and_a_password() {
     assert_eq!(client.next_publish().1, "closed:a");
     client.grant(Subscribed::default());
     assert!(matches!(client.actions.pop_front(), Some(Action::Release(channel)) if *channel == *"closed:a"));
-    assert_eq!(client.error("SEND\ndestination:/topic/nowhere:a\n\n\0"), "unknown channel");
+    let refused = client.ask("SEND\ndestination:/topic/nowhere:a\n\n\0");
+    assert_eq!((&*refused.command, refused.get("message")), ("ERROR", Some("unknown channel")));
+    assert_eq!(client.closed, None, "record 42");
 }
 
 #[test]
@@ -204,11 +209,48 @@ fn item_59_who_is_refused_does_not_learn_whether_there_is_such_a_user() {
         for login in ["nobody", "shoq", "sho", "shop2", "SHOP"] {
             let (unknown, unknown_end) = log_in(login, &passcode, &limit);
             assert_eq!(unknown.command, "ERROR");
-            assert_eq!((&unknown, &unknown_end), (&known, &known_end), "{login} {passcode}");
+            assert_eq!(unknown_end, known_end, "{login} {passcode}");
+            // The body repeats the login that was sent; but for that the frames are the same.
+            let without_login = |frame: &ServerFrame, login: &str| {
+                let other_headers = frame.headers.iter().filter(|(name, _)| name != "content-length");
+                let body = frame.body.replace(&format!("`{login}`"), "`…`");
+                (other_headers.cloned().collect::<Vec<_>>(), body)
+            };
+            assert_eq!(without_login(&unknown, login), without_login(&known, "shop"), "{passcode}");
         }
         let counted = std::mem::take(&mut *limit.counted.lock());
         assert!(matches!(counted.len(), 0 | 6), "both are counted, or none: {counted:?}");
     }
+}
+
+#[test]
+fn item_59_a_refused_login_says_what_was_looked_for() {
+    let (sent, _) = log_in("guest", "guest", &Failures::at_most(1));
+    let expected = "CONNECT: unauthorized: no user `guest` with this passcode in stomp.users, and its passcode is no token";
+    assert_eq!((sent.get("message"), &*sent.body), (Some("unauthorized"), expected));
+    // Spring's relay logs in as guest where there are no users at all.
+    let mut client = TestClient::with(ClientSettings::default(), StompSettings::default());
+    let sent = client.ask("CONNECT\naccept-version:1.2\nlogin:guest\npasscode:guest\n\n\0");
+    assert!(
+        sent.body
+            .ends_with("no user `guest` with this passcode in stomp.users, and its passcode is no token"),
+        "{sent:?}"
+    );
+    assert_eq!(client.closed, Some(Disconnect::INVALID_TOKEN));
+}
+
+#[test]
+fn item_59_a_token_without_a_subject_opens_no_session_where_anonymous_clients_are_refused() {
+    let closed = || TestClient::with(ClientSettings::default(), stomp_settings());
+    let token = token_without_subject(60);
+    for login in ["", "login:nobody\n"] {
+        let mut client = closed();
+        let sent = client.ask(&format!("CONNECT\naccept-version:1.2\n{login}passcode:{token}\n\n\0"));
+        assert_eq!((sent.get("message"), sent.get("code")), (Some("unauthorized"), Some("101")), "{sent:?}");
+    }
+    let empty = token_of("", 60, &[]);
+    let sent = closed().ask(&format!("CONNECT\naccept-version:1.2\npasscode:{empty}\n\n\0"));
+    assert_eq!(sent.command, "CONNECTED", "an empty sub means an anonymous client");
 }
 
 #[test]

@@ -134,3 +134,58 @@ fn item_60_headers_that_are_passed_on_are_bounded() {
     let text = TestClient::connected("1.2").error(&format!("SEND\ndestination:/topic/open:a\n{headers}\n\0"));
     assert_eq!(text, "too many headers of your own, or too long ones");
 }
+
+/// The session of a backend, of which many threads share one.
+fn backend(settings: ClientSettings) -> TestClient {
+    let mut client = TestClient::with(settings, stomp_settings());
+    client.say("CONNECT\naccept-version:1.2\nlogin:shop\npasscode:hush\n\n\0");
+    client.actions.clear();
+    client
+}
+
+#[test]
+fn item_55_a_destination_that_is_not_served_does_not_end_the_session_of_a_backend() {
+    let mut client = backend(ClientSettings::default());
+    for (destination, reason) in [
+        ("/app/chat", "SEND /app/chat: unknown destination: /topic/…, /queue/… and /user/queue/… are served"),
+        ("/topic/shop:a", "SEND /topic/shop:a: unknown channel: no namespace \"shop\" in channel.namespaces"),
+        ("/queue/shop:a", "SEND /queue/shop:a: unknown channel: no namespace \"shop\" in channel.namespaces"),
+    ] {
+        let sent = client.ask(&format!("SEND\ndestination:{destination}\nreceipt:r\n\n\0"));
+        assert_eq!((&*sent.command, sent.get("receipt-id")), ("ERROR", Some("r")));
+        assert_eq!(sent.body, reason);
+        assert_eq!(client.closed, None, "{destination}");
+    }
+    let sent = client.ask("SUBSCRIBE\nid:0\ndestination:/exchange/a\n\n\0");
+    assert!(sent.body.starts_with("SUBSCRIBE /exchange/a: unknown destination"), "{sent:?}");
+    assert_eq!(client.say("SEND\ndestination:/topic/open:a\n\nx\0"), []);
+    assert!(matches!(client.actions.pop_front(), Some(Action::Publish(..))), "what follows is published");
+    assert_eq!(client.closed, None);
+}
+
+#[test]
+fn item_55_a_destination_that_is_not_served_ends_a_client_and_whoever_goes_on_asking() {
+    let mut client = TestClient::connected("1.2");
+    let sent = client.ask("SEND\ndestination:/app/chat\n\n\0");
+    assert!(sent.body.starts_with("SEND /app/chat: "), "{sent:?}");
+    assert_eq!(client.closed, Some(Disconnect::BAD_REQUEST));
+
+    let mut client = backend(ClientSettings { max_errors: 2, ..ClientSettings::default() });
+    for _ in 0..5 {
+        client.ask("SEND\ndestination:/app/chat\n\n\0");
+        assert_eq!(client.closed, None);
+        // What succeeds takes one back.
+        client.say("SEND\ndestination:/topic/open:a\n\nx\0");
+    }
+    (0..3).for_each(|_| drop(client.say("SEND\ndestination:/app/chat\n\n\0")));
+    assert_eq!(client.closed, Some(Disconnect::TOO_MANY_ERRORS));
+}
+
+#[test]
+fn item_55_a_transaction_with_a_destination_that_is_not_served_is_not_committed_in_part() {
+    let mut client = backend(ClientSettings::default());
+    client.say("BEGIN\ntransaction:t\n\n\0SEND\ntransaction:t\ndestination:/topic/open:a\n\nx\0");
+    client.say("SEND\ntransaction:t\ndestination:/app/chat\n\nx\0");
+    assert_eq!(client.closed, Some(Disconnect::BAD_REQUEST));
+    assert!(!client.actions.iter().any(|action| matches!(action, Action::Publish(..))));
+}

@@ -110,6 +110,11 @@ fn item_33_a_denied_subscription_is_told_and_ends_the_session() {
     let mut client = TestClient::connected("1.2");
     let sent = client.ask("SUBSCRIBE\nid:0\nreceipt:r\ndestination:/topic/closed:a\n\n\0");
     assert_eq!(sent.get("message"), Some("permission denied"));
+    assert_eq!(
+        sent.body,
+        "SUBSCRIBE /topic/closed:a: permission denied: set allow_subscribe_for_client of the namespace \"closed\", or \
+         give the client a subscription token"
+    );
     assert_eq!((sent.get("receipt-id"), sent.get("code")), (Some("r"), Some("103")));
     assert_eq!(client.code(), 3507);
 }
