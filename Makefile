@@ -32,7 +32,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run build test test-rust test-e2e test-spring test-tools fmt fmt-check lint layers bench audit attack turns simulate fuzz doc ci up down
+.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-tools fmt fmt-check lint layers bench audit attack turns simulate fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ help: ## this list
 run: ## build the node and start it with deploy/gorani.dev.toml (CONFIG=… for another file)
 	$(CARGO) build --release --locked -p gorani --bin gorani
 	exec $(TARGET_DIR)/release/gorani serve --config $(CONFIG)
+
+run-example: ## a small app with its node: chat with history and presence, private messages, upload progress (services/example; Node 18)
+	$(CARGO) build --release --locked -p gorani --bin gorani
+	exec services/example/run.sh $(TARGET_DIR)/release/gorani
 
 up: ## a cluster in docker: Redis, NODES (3) nodes, nginx; METRICS=1 adds Prometheus and Grafana; again after a change: node by node
 	@deploy/development-keys.sh deploy/.env
@@ -55,7 +59,13 @@ down: ## end that cluster; its data stay (docker volume ls)
 build: ## the debug binaries that the black-box tests start
 	$(CARGO) build --workspace --bins
 
-test: test-tools build test-rust test-e2e ## every test: Rust, the SDKs in Node, Python and Go, the page in Chromium, the API's Python library
+deb: ## a Debian package with service, settings, man pages and completions, in target/debian
+	@command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
+	$(CARGO) build --release --locked -p gorani --bin gorani
+	deploy/debian/generate.sh $(TARGET_DIR)/release/gorani $(TARGET_DIR)/release/packaging
+	$(CARGO) deb --package gorani --no-build --locked
+
+test: test-tools build test-rust test-e2e ## every test: Rust, the SDKs in Node, Python and Go, the page in Chromium, the API's libraries in Python and Go
 
 test-rust: test-tools build ## the Rust tests alone
 	GORANI_BIN=$(TARGET_DIR)/debug/gorani $(CARGO) test --workspace
@@ -67,7 +77,11 @@ test-e2e: test-tools build ## the Node, browser, Python and Go tests alone
 	cd tests/e2e/go && PATH="$(CURDIR)/tests/e2e/.venv/bin:$$PATH" GORANI_BIN=$(TARGET_DIR)/debug/gorani go test -count=1 ./...
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python stomp_test.py
 
-test-spring: build ## Spring's STOMP client, and a Spring Boot application with a broker relay (Java 17, Maven)
+test-java: test-tools build ## the Java SDK from Maven, which is that of Android (Java 17, Maven)
+	@tests/spring/tools.sh
+	cd tests/java && GORANI_BIN=$(TARGET_DIR)/debug/gorani mvn -q -B test
+
+test-spring: test-tools build ## Spring's STOMP client, and a Spring Boot application with a broker relay (Java 17, Maven)
 	@tests/spring/tools.sh
 	cd tests/spring && GORANI_BIN=$(TARGET_DIR)/debug/gorani mvn -q -B test
 
@@ -146,6 +160,7 @@ ci: ## all of the above checks, as the build machine runs them
 	$(MAKE) layers
 	$(MAKE) doc
 	$(MAKE) test
+	$(MAKE) test-java
 	$(MAKE) test-spring
 	$(MAKE) fuzz FUZZ_SECONDS=15
 	$(MAKE) bench BENCH_ARGS=--smoke BENCH_PROFILE=dev

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, PHP, Go, Redis,
-# nginx, HAProxy, Prometheus with its promtool, and the packages of package-lock.json, requirements.txt and go.sum. No service is
+# nginx, HAProxy, Prometheus with its promtool, systemd-analyze, and the packages of package-lock.json, requirements.txt and go.sum. No service is
 # started: the tests start their own.
 # Works as root or through sudo, on Debian and its relatives; elsewhere it says what is missing.
 set -euo pipefail
@@ -19,6 +19,8 @@ done
 for program in prometheus promtool; do
     command -v "$program" >/dev/null || { missing+=(prometheus); break; }
 done
+# It reads units; nothing is started.
+command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v php >/dev/null || missing+=(php-cli)
 if [ -z "${GORANI_CHROMIUM:-}" ] && ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
     missing+=(chromium)
@@ -49,6 +51,10 @@ fi
 # npm writes this file when it is done, so a lock file that is newer means that something changed.
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
     npm ci --no-progress
+fi
+# What the example needs of npm, the SDK, is its own.
+if [ ! -e ../../services/example/node_modules/.package-lock.json ] || [ ../../services/example/package-lock.json -nt ../../services/example/node_modules/.package-lock.json ]; then
+    npm ci --no-progress --ignore-scripts --prefix ../../services/example
 fi
 
 if [ ! -e .venv/installed ] || [ requirements.txt -nt .venv/installed ]; then

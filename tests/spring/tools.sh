@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests with Spring need and the machine lacks: a JDK 17 or later, and Maven.
+# Installs what the tests in Java and with Spring need and the machine lacks: a JDK 17 or later, and Maven.
 # Works as root or through sudo, on Debian and its relatives; elsewhere it says what is missing.
 set -euo pipefail
 
@@ -9,7 +9,7 @@ command -v mvn >/dev/null || missing+=(maven)
 
 if [ ${#missing[@]} -gt 0 ]; then
     if ! command -v apt-get >/dev/null; then
-        echo "the tests with Spring need ${missing[*]}: please install it and try again" >&2
+        echo "the tests in Java need ${missing[*]}: please install it and try again" >&2
         exit 1
     fi
     as_root=()

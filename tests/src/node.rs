@@ -137,6 +137,24 @@ impl Node {
         Self { program, child, address, api_key, output, files, file_limit }
     }
 
+    /// Writes other settings into its file, on the same address. It reads them at the next start, or when it is told to.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn write_settings(&self, settings: &Settings) {
+        let settings = settings.clone().set("http.address", format!("\"{}\"", self.address));
+        self.write_file(&settings.text());
+    }
+
+    /// Writes any text in the place of its settings.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn write_file(&self, text: &str) {
+        std::fs::write(self.files.path().join(SETTINGS_FILE), text)
+            .expect("the settings file can be written");
+    }
+
     /// Waits until `/health/ready` answers 200.
     ///
     /// # Panics

@@ -12,6 +12,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use gorani_tests::{
     client::Client,
     node::{Node, Settings},
+    process::Signal,
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData};
@@ -165,4 +166,26 @@ async fn keys_that_cannot_be_fetched_at_the_start_are_tried_again_without_a_clie
     *keys.lock().unwrap() = json!({"keys": [issuer.public()]});
     node.wait_ready();
     assert!(eventually_connect(&node, &issuer.token("42")).await["connect"]["client"].is_string());
+}
+
+#[tokio::test]
+async fn an_address_that_a_reload_brings_is_asked_at_once_and_another_one_takes_its_place() {
+    let [first, second] = [Issuer::new("first"), Issuer::new("second")];
+    let [at_first, at_second] =
+        [&first, &second].map(|issuer| serve(Arc::new(Mutex::new(json!({"keys": [issuer.public()]})))));
+    let settings = Settings::open().set("client.allow_anonymous", "false");
+    let node = Node::start(settings.clone().set("token.hmac_secret", "\"a secret for the time before\""));
+    for (number, address) in [at_first, at_second].into_iter().enumerate() {
+        node.write_settings(
+            &settings.clone().set("token.jwks_url", format!("\"http://{address}/keys.json\"")),
+        );
+        node.process().signal(Signal::SIGHUP);
+        eventually("the keys are fetched", TIME_LIMIT, || {
+            node.output().matches("token keys fetched").count() > number
+        });
+        let issuer = [&first, &second][number];
+        assert!(eventually_connect(&node, &issuer.token("42")).await["connect"]["client"].is_string());
+    }
+    // A key that is gone is an unknown one.
+    assert_eq!(connect(&node, &first.token("42")).await["error"]["code"], 100);
 }

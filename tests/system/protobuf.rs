@@ -1,5 +1,7 @@
 //! The protobuf form of the client protocol on the wire: how it is chosen, what its frames are, and what ends it.
-//! `docs/protocols/client.md` §14.
+//! `docs/protocols/client.md` §14. [`recorded`] plays SDKs that cannot run here.
+
+mod recorded;
 
 use std::net::SocketAddr;
 
@@ -139,6 +141,31 @@ impl ProtobufSocket {
 
     fn closed_with(mut self) -> u16 {
         self.0.read_close().unwrap().0
+    }
+}
+
+/// A subscriber in the protobuf form.
+pub(crate) struct Subscriber(ProtobufSocket);
+
+impl Subscriber {
+    pub(crate) fn open(node: &Node, channel: &str) -> Self {
+        let mut socket = ProtobufSocket::connected(node);
+        socket.send(&subscribe(2, channel));
+        let reply = &socket.read()[0];
+        assert!(fields(reply).iter().all(|(number, _)| *number != 2), "{channel:?}: {reply:?}");
+        Self(socket)
+    }
+
+    /// Publishes, without waiting for the reply.
+    pub(crate) fn publish(&mut self, channel: &str, data: &[u8]) {
+        self.0.send(&publish(3, channel, data));
+    }
+
+    /// The next publication: its channel and its data.
+    pub(crate) fn publication(&mut self) -> (String, String) {
+        let push = get(&self.0.read()[0], &[4]);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(get(&push, &[2])), text(get(&push, &[4, 4])))
     }
 }
 

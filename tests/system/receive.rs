@@ -5,12 +5,14 @@
 //! - [`nodes`]: the same over several nodes.
 //! - [`failover`]: when Redis forgets.
 //! - [`poll`], [`http`]: what only some of them have.
+//! - [`names`]: channel names in any script.
 //! - [`resume`]: each way to name channels and positions.
 //! - [`connect_object`]: the connect object of Centrifugo's unidirectional clients.
 
 mod connect_object;
 mod failover;
 mod http;
+mod names;
 mod nodes;
 mod poll;
 mod resume;

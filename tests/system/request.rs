@@ -123,6 +123,36 @@ fn nothing_is_processed_after_an_answer_that_closes() {
     }
 }
 
+/// What the HTTP clients of Java and `curl --http2` offer with every request.
+const OFFERS_HTTP_2: &str =
+    "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n";
+
+#[test]
+fn a_request_that_offers_another_protocol_is_answered_and_told_the_end_of_its_connection() {
+    let node = node();
+    for path in PATHS {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{OFFERS_HTTP_2}\r\n");
+        let mut socket = RawSocket::connect(node.address());
+        socket.write(request.as_bytes()).unwrap();
+        let head = socket.read_head().unwrap();
+        assert_eq!(
+            head.header("connection").map(str::to_ascii_lowercase).as_deref(),
+            Some("close"),
+            "{path}"
+        );
+    }
+    let offered = String::from_utf8(publish("kept:h2c")).unwrap().replacen(
+        "Host: x\r\n",
+        &format!("Host: x\r\n{OFFERS_HTTP_2}"),
+        1,
+    );
+    let answers = answers(&node, offered.as_bytes()).to_ascii_lowercase();
+    assert!(answers.contains("connection: close\r\n"), "{answers}");
+    assert!(!answers.contains("connection: upgrade"), "{answers}");
+    let page = node.api().ok("history", &json!({"channel": "kept:h2c", "limit": 10}));
+    assert_eq!(page["publications"].as_array().map(Vec::len), Some(1), "{page}");
+}
+
 #[test]
 fn a_fixed_path_is_served_only_as_it_is_written() {
     let node = node();

@@ -27,13 +27,20 @@ pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// Settings of a new certificate for `localhost` at `section` (`http.tls`), and who trusts it.
 pub(crate) fn certified(settings: Settings, section: &str, files: &Path) -> (Settings, Arc<ClientConfig>) {
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| files.join(name));
+    let config = write_certificate(files);
+    let settings = settings
+        .set(&format!("{section}.certificate"), format!("{certificate:?}"))
+        .set(&format!("{section}.key"), format!("{key:?}"));
+    (settings, config)
+}
+
+/// Writes a new certificate for `localhost` and its key into the files that [`certified`] names, and returns who trusts it.
+pub(crate) fn write_certificate(files: &Path) -> Arc<ClientConfig> {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| files.join(name));
     std::fs::write(&certificate, certified.cert.pem()).unwrap();
     std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-    let settings = settings
-        .set(&format!("{section}.certificate"), format!("{certificate:?}"))
-        .set(&format!("{section}.key"), format!("{key:?}"));
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(certified.cert.der().to_vec())).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -41,7 +48,7 @@ pub(crate) fn certified(settings: Settings, section: &str, files: &Path) -> (Set
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    (settings, Arc::new(config))
+    Arc::new(config)
 }
 
 /// A node with a certificate of its own, and who trusts it.

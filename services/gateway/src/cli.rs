@@ -1,17 +1,30 @@
-//! The command line: `gorani [serve|check|init|health|token|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
+//! The command line: `gorani [serve|check|init|health|token|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
+pub mod completions;
 pub mod health;
 pub mod init;
+pub mod man;
+mod systemd;
 pub mod token;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
-use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc::{self, error::TrySendError},
+};
 
 use self::{
+    completions::CompletionsArguments,
     health::{HealthArguments, Unhealthy},
     init::{InitArguments, InitFailed},
+    man::ManArguments,
+    systemd::ServiceManager,
     token::{TokenArguments, TokenFailed},
 };
 use crate::{
@@ -25,6 +38,7 @@ use crate::{
 /// A realtime push server: one POST from a backend, and every subscribed client has it.
 #[derive(Debug, Parser)]
 #[command(name = "gorani", version, about, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Exit codes: 0 success, 1 failure, 78 bad settings.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<CliCommand>,
@@ -60,6 +74,10 @@ enum CliCommand {
         #[command(flatten)]
         arguments: TokenArguments,
     },
+    /// Print completions for a shell: `gorani completions bash > /etc/bash_completion.d/gorani`.
+    Completions(CompletionsArguments),
+    /// Print the page for man(1), or write those of all commands into a directory.
+    Man(ManArguments),
     /// Print the version.
     Version,
 }
@@ -114,22 +132,65 @@ impl Cli {
             Some(CliCommand::Token { file, arguments }) => {
                 println!("{}", arguments.make(file.load()?.token)?)
             }
+            Some(CliCommand::Completions(arguments)) => print(&arguments.script(Self::command()))?,
+            Some(CliCommand::Man(arguments)) => {
+                print(&arguments.pages(Self::command()).map_err(CliError::Write)?)?
+            }
             Some(CliCommand::Version) => println!("gorani {}", env!("CARGO_PKG_VERSION")),
         }
         Ok(())
     }
 }
 
-/// Runs a node until SIGTERM or SIGINT; a second one ends it at once.
+/// Writes a command's result, which may be more than a terminal shows: who reads it may go away.
+fn print(result: &[u8]) -> Result<(), CliError> {
+    io::stdout().lock().write_all(result).map_err(CliError::Write)
+}
+
+/// Runs a node until SIGTERM or SIGINT; a second one ends it at once. SIGHUP reads the settings again.
 fn serve(file: &ConfigFile) -> Result<(), CliError> {
     let system = actix_rt::System::new();
     system.block_on(async {
         // Before all else: process 1 of a container ignores a signal that it does not handle yet.
         let stop = StopSignals::register();
+        let hangups = signal(SignalKind::hangup());
         let settings = file.load()?;
         telemetry::start(&settings.log)?;
-        Gorani::new(settings).run(StopSignals::received(stop), |_, _| {}).await.map_err(CliError::from)
+        let file = file.clone();
+        let manager = ServiceManager::of_environment();
+        let shutdown = async {
+            StopSignals::received(stop).await;
+            if let Some(manager) = manager {
+                manager.stopping();
+            }
+        };
+        let started = |address, node| {
+            if let Some(manager) = manager {
+                manager.started(address, node);
+            }
+        };
+        let gorani = Gorani::new(settings).reload(move || file.load(), reload_requests(hangups));
+        gorani.run(shutdown, started).await.map_err(CliError::from)
     })
+}
+
+/// A request for each SIGHUP. Those that come while one waits are one with it: it has not read the settings yet.
+fn reload_requests(hangups: std::io::Result<Signal>) -> mpsc::Receiver<()> {
+    let (sender, requests) = mpsc::channel(1);
+    actix_rt::spawn(async move {
+        let mut hangups = match hangups {
+            Ok(hangups) => hangups,
+            Err(error) => {
+                return tracing::error!(%error, "SIGHUP not available; the settings are not reloaded");
+            }
+        };
+        while hangups.recv().await.is_some() {
+            if matches!(sender.try_send(()), Err(TrySendError::Closed(()))) {
+                return;
+            }
+        }
+    });
+    requests
 }
 
 /// The signals that stop a node. A signal that comes after they are registered is kept until it is read.
@@ -189,6 +250,9 @@ pub enum CliError {
     /// The node is not healthy.
     #[error("health: {0}")]
     Health(#[from] Unhealthy),
+    /// The result cannot be written.
+    #[error("output: {0}")]
+    Write(#[source] io::Error),
     /// The token cannot be made.
     #[error("token: {0}")]
     Token(#[from] TokenFailed),
@@ -209,7 +273,7 @@ impl CliError {
             Self::Settings(_) | Self::Log(_) => EXIT_SETTINGS,
             // Files that the settings name: starting again does not help before they are changed.
             Self::Run(RunError::Server(ServerError::Tls(_))) => EXIT_SETTINGS,
-            Self::Run(_) | Self::Health(_) | Self::Token(_) | Self::Init(_) => 1,
+            Self::Run(_) | Self::Health(_) | Self::Token(_) | Self::Init(_) | Self::Write(_) => 1,
         }
     }
 }

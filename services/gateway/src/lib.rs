@@ -5,7 +5,7 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | `main`, [`cli`] | the command: serve, check, init, token, version |
+//! | `main`, [`cli`] | the command: serve, check, init, token, completions, man, version |
 //! | [`server`] | listeners, workers, the table of routes |
 //! | [`conformance`] | `/echo` and others, for trying out |
 //! | [`endpoints`], [`api`], [`page`], [`health`] | what each path serves: clients, backends, people, operators |
@@ -59,6 +59,7 @@ pub mod telemetry;
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use gorani_auth::OriginError;
+use tokio::sync::mpsc;
 
 use self::{
     conformance::{
@@ -71,8 +72,11 @@ use crate::{
     endpoint::Endpoint,
     endpoints::{Endpoints, client::ClientEndpoint, embedder::HandlerEndpoint, stomp::StompEndpoint},
     node::{Node, NodeError},
-    server::{ConnectionLimits, Listening, ServerError},
-    settings::{Settings, warnings::variables},
+    server::{
+        ConnectionLimits, Listening, ServerError,
+        reload::{LoadSettings, Reloader},
+    },
+    settings::{Settings, SettingsError, warnings::variables},
     sockjs::options::SockJsEndpoint,
 };
 
@@ -105,6 +109,8 @@ pub const STOMP_SOCKJS_PATH: &str = "/stomp/sockjs";
 pub struct Gorani {
     settings: Settings,
     endpoints: Vec<Served>,
+    /// How the settings are read again, and what asks for it.
+    reload: Option<(LoadSettings, mpsc::Receiver<()>)>,
 }
 
 /// An endpoint to be served on a path.
@@ -176,7 +182,7 @@ impl Gorani {
     pub fn new(settings: Settings) -> Self {
         let (is_echo, is_sockjs) = (settings.development.echo, settings.development.sockjs_conformance);
         let sockjs = conformance::sockjs(&settings.sockjs);
-        let node = Self { settings, endpoints: Vec::new() }
+        let node = Self { settings, endpoints: Vec::new(), reload: None }
             .sockjs(CLIENT_SOCKJS_PATH, SockJs::new(), |node| {
                 Arc::new(ClientEndpoint::text_only(node.clone()))
             })
@@ -236,6 +242,17 @@ impl Gorani {
         self
     }
 
+    /// Reads the settings again by `load` at each of `requests`, and puts token keys and certificates in place without ending a
+    /// connection. Settings that `load` refuses, or whose files cannot be used, change nothing. `load` may block.
+    pub fn reload(
+        mut self,
+        load: impl Fn() -> Result<Settings, SettingsError> + Send + Sync + 'static,
+        requests: mpsc::Receiver<()>,
+    ) -> Self {
+        self.reload = Some((Arc::new(load), requests));
+        self
+    }
+
     /// Runs until `shutdown` is ready, then drains; before it has started it ends at once. When it has returned, nothing of the node
     /// goes on: no task, no listener, no connection. `started` gets the address and the node once it listens.
     ///
@@ -248,6 +265,7 @@ impl Gorani {
         for warning in startup_warnings(&self.settings) {
             tracing::warn!("{warning}");
         }
+        let loaded = self.settings.clone();
         let limits = ConnectionLimits::read(&self.settings.http);
         self.settings.http.max_connections = limits.sessions;
         let mut shutdown = std::pin::pin!(shutdown);
@@ -265,10 +283,13 @@ impl Gorani {
         for served in self.endpoints {
             served.enter(&node, &mut endpoints)?;
         }
-        let Listening { address, handle, listeners, server } =
+        let Listening { address, handle, listeners, certificates, server } =
             server::start(node.clone(), Arc::new(endpoints), limits)?;
         if node.settings.http.address.port() == 0 {
             node.cluster.advertise(address).await;
+        }
+        if let Some((load, requests)) = self.reload {
+            node.tasks.spawn(Reloader::new(node.clone(), certificates, load, loaded).run(requests));
         }
         tracing::info!(%address, node = &*node.policy.node_name, id = %node.id, workers = node.settings.http.worker_count(), "listening");
         started(address, node.clone());

@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod clients;
+pub mod reload;
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,6 +22,7 @@ use prometheus_client::{
 use self::{
     broker::{BrokerMetrics, ClusterMetrics, ForwardMetrics},
     clients::{AcceptMetrics, MemoryMetrics, ReadMetrics, SessionCounts},
+    reload::ReloadMetrics,
 };
 
 /// Buckets of the times for which a worker is held: 5 ms is what one client's input may take.
@@ -184,6 +186,8 @@ pub struct Metrics {
     pub memory: MemoryMetrics,
     /// Heavy reads.
     pub reads: ReadMetrics,
+    /// Reloads of the settings.
+    pub reload: ReloadMetrics,
 }
 
 impl Default for Metrics {
@@ -237,6 +241,7 @@ impl Default for Metrics {
         let forward = ForwardMetrics::register(&mut registry);
         let memory = MemoryMetrics::register(&mut registry);
         let reads = ReadMetrics::register(&mut registry);
+        let reload = ReloadMetrics::register(&mut registry);
         Self {
             registry,
             broker,
@@ -266,6 +271,7 @@ impl Default for Metrics {
             forward,
             memory,
             reads,
+            reload,
         }
     }
 }

@@ -55,7 +55,7 @@ const WATCH_EVERY: Duration = Duration::from_millis(500);
 pub struct Node {
     /// Random id of this run of the node, 8 hexadecimal digits.
     pub id: Arc<str>,
-    /// As loaded.
+    /// As loaded at the start. What a reload has put in their place is where it is used: `policy.tokens`, the listeners.
     pub settings: Settings,
     /// The policy that decides on clients' commands.
     pub policy: Arc<Policy>,
@@ -206,7 +206,7 @@ impl Node {
         node.tasks.spawn(node.cluster.clone().keep_lease());
         node.tasks.spawn(node.workers.clone().sweep());
         node.tasks.spawn(node.clone().watch());
-        node.tasks.spawn(KeyFetcher::new(node.policy.clone(), &node.settings.token).keep());
+        node.tasks.spawn(KeyFetcher::new(node.policy.clone()).keep());
         Ok(node)
     }
 

@@ -8,10 +8,12 @@ mod chunk;
 mod http_io;
 mod limits;
 mod listeners;
+pub mod reload;
 mod request;
 mod response_stream;
 mod slots;
 mod stomp;
+mod tls;
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
@@ -27,11 +29,11 @@ use actix_web::{
 };
 use futures_util::FutureExt;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 pub use self::{
     limits::ConnectionLimits,
     listeners::{Listeners, ServerError},
+    tls::Certificates,
 };
 use crate::{
     api,
@@ -43,11 +45,12 @@ use crate::{
     node::Node,
     page, receive,
     server::{
-        accepted::{AcceptedConnection, OnAccepted, TlsConnection, accept_tls_for_http, tls_config},
+        accepted::{AcceptedConnection, OnAccepted, TlsConnection, accept_tls_for_http},
         http_io::Times,
         listeners::{listen, own_slots, own_worker},
         request::HttpRequestLimits,
         response_stream::Detaching,
+        tls::TlsListener,
     },
     settings::Settings,
     sockjs,
@@ -61,6 +64,8 @@ pub struct Listening {
     pub handle: ServerHandle,
     /// To stop accepting before that.
     pub listeners: Listeners,
+    /// The certificates of the listeners, to replace them.
+    pub certificates: Certificates,
     /// Ends when it has stopped.
     pub server: Server,
 }
@@ -131,11 +136,7 @@ macro_rules! http_service {
 /// # Errors
 /// [`ServerError::Tls`].
 pub fn check_tls_files(settings: &Settings) -> Result<(), ServerError> {
-    for files in [&settings.http.tls, &settings.stomp.tcp.tls] {
-        if files.is_on() {
-            tls_config(files)?;
-        }
-    }
+    Certificates::open(settings)?;
     Ok(())
 }
 
@@ -151,7 +152,7 @@ pub fn start(
     let listener = listen(http.address, http.backlog).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let mut listening = vec![listener.try_clone().map_err(failed)?];
-    let tls = if http.tls.is_on() { Some(tls_config(&http.tls)?) } else { None };
+    let certificates = Certificates::open(&settings)?;
     let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
     let forwarded = Arc::<ForwardState>::default();
     node.tasks.spawn(forwarded.clone().keep_claims(node.clone(), registry.clone()));
@@ -161,8 +162,8 @@ pub fn start(
         .max_concurrent_connections(usize::MAX)
         .shutdown_timeout(http.shutdown_timeout.as_secs())
         .disable_signals();
-    let builder = stomp::add(builder, &node, &settings, limits, &mut listening)?;
-    let server = match tls {
+    let builder = stomp::add(builder, &node, &settings, limits, &certificates, &mut listening)?;
+    let server = match certificates.of(TlsListener::Http) {
         None => builder.listen("http", listener, move || {
             let upgrades = upgrades(&node, &settings, &registry, &endpoints, false);
             let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &settings));
@@ -177,35 +178,32 @@ pub fn start(
             })
             .and_then(service)
         }),
-        Some(config) => {
-            let acceptor = TlsAcceptor::from(Arc::new(config));
-            builder.listen("https", listener, move || {
-                let upgrades = upgrades(&node, &settings, &registry, &endpoints, true);
-                let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &settings));
-                let slots = own_slots(&node, &settings.http, limits);
-                let times = Rc::new(Times::new(&settings.http));
-                let service = http_service!(node, settings, endpoints, upgrades, forwarder, TlsConnection)
-                    .map_err(|error| error.to_string());
-                let acceptor = acceptor.clone();
-                fn_service(move |stream: TcpStream| {
-                    let accepted = AcceptedConnection::take(stream, &slots);
-                    let (acceptor, times) = (acceptor.clone(), times.clone());
-                    // Boxed, as the upgrades are.
-                    let handshake = async move {
-                        let accepted = accepted.ok_or_else(|| DRAINING.to_owned())?;
-                        let stream = accept_tls_for_http(&acceptor, accepted).await?;
-                        Ok(of_http(stream, &times))
-                    };
-                    handshake.boxed_local()
-                })
-                .and_then(service)
+        Some(certificate) => builder.listen("https", listener, move || {
+            let upgrades = upgrades(&node, &settings, &registry, &endpoints, true);
+            let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &settings));
+            let slots = own_slots(&node, &settings.http, limits);
+            let times = Rc::new(Times::new(&settings.http));
+            let service = http_service!(node, settings, endpoints, upgrades, forwarder, TlsConnection)
+                .map_err(|error| error.to_string());
+            let certificate = certificate.clone();
+            fn_service(move |stream: TcpStream| {
+                let accepted = AcceptedConnection::take(stream, &slots);
+                let (acceptor, times) = (certificate.acceptor(), times.clone());
+                // Boxed, as the upgrades are.
+                let handshake = async move {
+                    let accepted = accepted.ok_or_else(|| DRAINING.to_owned())?;
+                    let stream = accept_tls_for_http(&acceptor, accepted).await?;
+                    Ok(of_http(stream, &times))
+                };
+                handshake.boxed_local()
             })
-        }
+            .and_then(service)
+        }),
     }
     .map_err(failed)?
     .run();
     let listeners = Listeners::new(listening, server.handle());
-    Ok(Listening { address, handle: server.handle(), listeners, server })
+    Ok(Listening { address, handle: server.handle(), listeners, certificates, server })
 }
 
 /// Why a connection that came through a closing listener is dropped.

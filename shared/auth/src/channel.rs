@@ -10,8 +10,8 @@
 //! private: subscribing needs a subscription token
 //! ```
 
-/// Default and largest length of a channel name, in bytes. Redis keys and STOMP headers carry
-/// names, so it is kept small.
+/// Default and largest length of a channel name, in bytes of UTF-8: a Hangul syllable has 3, an emoji 4 and more. Redis keys
+/// and STOMP headers carry names, so it is kept small.
 pub const CHANNEL_NAME_MAX_BYTES: usize = 255;
 
 /// First character of a channel that needs a subscription token.
@@ -23,6 +23,10 @@ pub const USER_SEPARATOR: char = '#';
 /// Between users.
 pub const USER_LIST_SEPARATOR: char = ',';
 
+/// Begins the names of the channels on which nodes wake the consumers of work queues. The broker's `QueueWake` has it too: all
+/// versions of a cluster and the keys of Redis agree on it, so no client's channel may begin with it.
+const QUEUE_WAKE_PREFIX: &str = "queue wake ";
+
 /// Why a text is no channel name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelNameError {
@@ -30,19 +34,29 @@ pub enum ChannelNameError {
     #[error("the channel name is empty")]
     Empty,
     /// More bytes than allowed.
-    #[error("the channel name has {bytes} bytes, the limit is {max_bytes}")]
+    #[error("the channel name has {bytes} bytes in UTF-8, the limit is {max_bytes}")]
     TooLong {
-        /// Length of the name.
+        /// Length of the name in UTF-8.
         bytes: usize,
         /// The limit it passed.
         max_bytes: usize,
     },
-    /// A byte outside 0x21..=0x7e.
-    #[error("the channel name has a character that is not printable ASCII, at byte {at}")]
-    NotPrintable {
+    /// A control character (C0, DEL, C1), or a separator of lines or paragraphs (U+2028, U+2029): a name is one line.
+    #[error("the channel name has a control character or a line separator, at byte {at}")]
+    ControlCharacter {
         /// Byte index of the character, from 0.
         at: usize,
     },
+    /// U+FFFD, which decoders put in the place of bytes that are no UTF-8 and of lone surrogates: two damaged names would be
+    /// one channel.
+    #[error("the channel name has U+FFFD at byte {at}: it was not valid UTF-8 on its way")]
+    NotUtf8 {
+        /// Byte index of the character, from 0.
+        at: usize,
+    },
+    /// It begins as the channels of the nodes themselves do.
+    #[error("the channel name begins with {QUEUE_WAKE_PREFIX:?}, which is reserved")]
+    Reserved,
     /// A personal channel without a user.
     #[error("a personal channel needs a user")]
     NoUser,
@@ -51,8 +65,10 @@ pub enum ChannelNameError {
     AmbiguousUser,
 }
 
-/// Checks that `name` is a channel name: printable ASCII (0x21..=0x7e), 1 to `max_bytes` bytes. `max_bytes` above
-/// [`CHANNEL_NAME_MAX_BYTES`] counts as that.
+/// Checks that `name` is a channel name: 1 to `max_bytes` bytes of UTF-8 in any script, without control characters and line
+/// separators. `max_bytes` above [`CHANNEL_NAME_MAX_BYTES`] counts as that.
+///
+/// Names are compared byte by byte, and never normalised: a name in NFC and the same in NFD are two channels. Record 44.
 pub fn check_channel_name(name: &str, max_bytes: usize) -> Result<(), ChannelNameError> {
     let max_bytes = max_bytes.min(CHANNEL_NAME_MAX_BYTES);
     if name.is_empty() {
@@ -61,10 +77,19 @@ pub fn check_channel_name(name: &str, max_bytes: usize) -> Result<(), ChannelNam
     if name.len() > max_bytes {
         return Err(ChannelNameError::TooLong { bytes: name.len(), max_bytes });
     }
-    match name.bytes().position(|byte| !byte.is_ascii_graphic()) {
-        Some(at) => Err(ChannelNameError::NotPrintable { at }),
-        None => Ok(()),
+    if let Some((at, refused)) = name.char_indices().find(|(_, character)| !is_name_character(*character)) {
+        return Err(if refused == char::REPLACEMENT_CHARACTER {
+            ChannelNameError::NotUtf8 { at }
+        } else {
+            ChannelNameError::ControlCharacter { at }
+        });
     }
+    if name.starts_with(QUEUE_WAKE_PREFIX) { Err(ChannelNameError::Reserved) } else { Ok(()) }
+}
+
+/// True if a channel name may have this character.
+pub(crate) fn is_name_character(character: char) -> bool {
+    !character.is_control() && !matches!(character, '\u{2028}' | '\u{2029}' | char::REPLACEMENT_CHARACTER)
 }
 
 /// A channel name seen by its parts. Borrowed and cheap: nothing is allocated.

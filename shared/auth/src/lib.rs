@@ -23,8 +23,9 @@ pub use rules::{
     NamespaceSettings, Operation, SubscribeCheck, SubscribeGranted, UnknownNamespace,
 };
 pub use token::{
-    AuthSettingsError, ConnectionClaims, ConnectionTokenRequest, InvalidToken, OptionOverrides, SignError,
-    SubscribeClaims, SubscriptionClaims, SubscriptionTokenRequest, TokenError, TokenSettings, TokenVerifier,
+    AuthSettingsError, ConnectionClaims, ConnectionTokenRequest, InvalidToken, JwksSource, OptionOverrides,
+    SignError, SubscribeClaims, SubscriptionClaims, SubscriptionTokenRequest, TokenError, TokenSettings,
+    TokenVerifier,
 };
 
 /// Durations in settings, as text such as `300s`, `1h 30m`, `0s`.

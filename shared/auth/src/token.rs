@@ -18,7 +18,7 @@ pub use self::{
         SubscriptionTokenRequest,
     },
     key::TokenSettings,
-    verifier::TokenVerifier,
+    verifier::{JwksSource, TokenVerifier},
 };
 
 /// Longest token, in bytes; longer ones are refused before anything is decoded. Fits the header block (16
@@ -132,6 +132,9 @@ pub enum AuthSettingsError {
         /// Name of the setting.
         setting: &'static str,
     },
+    /// A secret of the past without one of today: whoever removed the wrong one would lock the backend out.
+    #[error("token.hmac_secret_previous is set, and token.hmac_secret is not")]
+    PreviousSecretAlone,
     /// The JWK set is larger than [`JWKS_MAX_BYTES`].
     #[error("the JWK set is larger than {JWKS_MAX_BYTES} bytes")]
     JwksTooLarge,

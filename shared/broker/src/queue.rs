@@ -56,7 +56,7 @@ pub const DEAD_ATTEMPTS_TAG: &str = "dead-letter-attempts";
 
 /// The wake of a queue's consumers: an event on its channel, whatever its content, means that the queue may have messages.
 ///
-/// No client's channel is one: a channel name has no space.
+/// No client's channel is one: the check of channel names refuses those that begin as it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueWake<'a> {
     /// The queue.

@@ -220,8 +220,8 @@ impl Subscriber {
         }
         if self.phase == Phase::Opening && way.opened().is_some_and(|part| contains(received, part)) {
             match way {
-                Way::WebSocket | Way::Stomp => {
-                    let frame = raw::frame(true, 0, raw::opcode::TEXT, way.commands().as_bytes());
+                Way::WebSocket | Way::Protobuf | Way::Stomp => {
+                    let frame = raw::frame(true, 0, way.opcode(), way.commands().as_bytes());
                     self.stream.write_all(&frame)?;
                     self.received.clear();
                 }

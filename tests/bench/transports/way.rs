@@ -8,11 +8,17 @@ use gorani_tests::{client, raw};
 const CHANNELS: [&str; 2] = ["bench:1", "kept:1"];
 /// What the reply to the subscribe command has.
 const SUBSCRIBED: &[u8] = br#""id":2"#;
+/// The same in protobuf: the id, and the number of the result's field.
+const SUBSCRIBED_PROTOBUF: &[u8] = b"\x08\x02\x32";
+/// The handshake's header that chooses protobuf.
+const CHOOSES_PROTOBUF: &str = "Sec-WebSocket-Protocol: centrifuge-protobuf\r\n";
 
 /// A way to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     WebSocket,
+    /// The protobuf form of the client protocol, over WebSocket.
+    Protobuf,
     /// STOMP over WebSocket.
     Stomp,
     UniSse,
@@ -27,8 +33,9 @@ pub(crate) enum Way {
 
 impl Way {
     /// All of them; the first is what the others are compared with.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::WebSocket,
+        Self::Protobuf,
         Self::Stomp,
         Self::UniSse,
         Self::UniSseKept,
@@ -42,6 +49,7 @@ impl Way {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::WebSocket => "WebSocket",
+            Self::Protobuf => "protobuf over WebSocket",
             Self::Stomp => "STOMP over WebSocket",
             Self::UniSse => "uni_sse",
             Self::UniSseKept => "uni_sse with ids",
@@ -64,6 +72,7 @@ impl Way {
         let channel = self.channel();
         match self {
             Self::WebSocket => raw::handshake(address, client::PATH, "").into_bytes(),
+            Self::Protobuf => raw::handshake(address, client::PATH, CHOOSES_PROTOBUF).into_bytes(),
             Self::Stomp => raw::handshake(address, "/stomp", "").into_bytes(),
             Self::UniSse | Self::UniSseKept => {
                 get(address, &format!("/connection/uni_sse?channels={channel}"))
@@ -83,7 +92,7 @@ impl Way {
     /// What comes back when the opening request is served, where commands can follow only then.
     pub(crate) fn opened(self) -> Option<&'static [u8]> {
         match self {
-            Self::WebSocket | Self::Stomp => Some(b"\r\n\r\n"),
+            Self::WebSocket | Self::Protobuf | Self::Stomp => Some(b"\r\n\r\n"),
             Self::XhrStreaming => Some(b"\no\n"),
             _ => None,
         }
@@ -93,6 +102,7 @@ impl Way {
     pub(crate) fn subscribed(self) -> Option<&'static [u8]> {
         match self {
             Self::WebSocket | Self::HttpStream | Self::Sse => Some(SUBSCRIBED),
+            Self::Protobuf => Some(SUBSCRIBED_PROTOBUF),
             Self::Stomp => Some(b"receipt-id:live"),
             Self::UniSse | Self::UniSseKept | Self::UniHttpStream => Some(br#""connect""#),
             Self::XhrStreaming => Some(br#"\"id\":2"#),
@@ -102,12 +112,23 @@ impl Way {
 
     /// True if its messages come in frames of WebSocket.
     pub(crate) fn is_websocket(self) -> bool {
-        matches!(self, Self::WebSocket | Self::Stomp)
+        matches!(self, Self::WebSocket | Self::Protobuf | Self::Stomp)
+    }
+
+    /// The kind of message that takes its commands, where they come in frames of WebSocket.
+    pub(crate) fn opcode(self) -> u8 {
+        if self == Self::Protobuf { raw::opcode::BINARY } else { raw::opcode::TEXT }
     }
 
     /// The commands that connect and subscribe.
     pub(crate) fn commands(self) -> String {
         let channel = self.channel();
+        if self == Self::Protobuf {
+            // Ids and fields as the schema numbers them, each message behind its length: no byte is over 0x7f.
+            let request = char::from(2 + channel.len() as u8);
+            let (command, name) = (char::from(6 + channel.len() as u8), char::from(channel.len() as u8));
+            return format!("\x04\x08\x01\x22\0{command}\x08\x02\x2a{request}\x0a{name}{channel}");
+        }
         if self == Self::Stomp {
             let subscribe = format!("SUBSCRIBE\nid:0\ndestination:/topic/{channel}\nreceipt:live\n\n\0");
             return format!("CONNECT\naccept-version:1.2\n\n\0{subscribe}");

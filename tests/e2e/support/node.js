@@ -11,8 +11,8 @@ import { fileURLToPath } from "node:url";
 export const API_KEY = "test-key";
 export const HMAC_SECRET = "test-secret-of-at-least-thirty-two-bytes";
 
-const repository = fileURLToPath(new URL("../../../", import.meta.url));
-const binary = process.env.GORANI_BIN || join(repository, "target/debug/gorani");
+export const repository = fileURLToPath(new URL("../../../", import.meta.url));
+export const binary = process.env.GORANI_BIN || join(repository, "target/debug/gorani");
 
 /** Milliseconds until `/health/ready` answers 200; a debug build on a busy machine is slow. */
 const READY_WITHIN = 20_000;
@@ -73,7 +73,8 @@ function toml(value) {
   return JSON.stringify(value);
 }
 
-async function freePort() {
+/** A port of the loopback that nobody listens on. */
+export async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address();
@@ -98,7 +99,8 @@ export async function startDevelopmentNode() {
   return serve(file, port, "dev", { GORANI__HTTP__ADDRESS: `127.0.0.1:${port}` });
 }
 
-async function serve(file, port, key, environment, directory) {
+/** Starts a node with a settings file and waits until it is ready. `directory`: what is removed when it stops. */
+export async function serve(file, port, key, environment, directory) {
   if (!existsSync(binary)) throw new Error(`no binary at ${binary}: build it, or name it in GORANI_BIN`);
   const env = { ...process.env, ...environment };
   const child = spawn(binary, ["serve", "--config", file], { stdio: ["ignore", "pipe", "pipe"], env });

@@ -60,6 +60,38 @@ fn whatever_the_image_is_built_from_is_in_its_context() {
 }
 
 #[test]
+fn the_labels_of_the_image_say_what_the_manifest_says() {
+    let manifest = |file: &str, key: &str| {
+        let text = fs::read_to_string(workspace().join(file)).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = ")).unwrap();
+        value.trim_matches('"').to_owned()
+    };
+    let dockerfile = read("Dockerfile");
+    let label = |name: &str| {
+        let (_, value) = dockerfile.split_once(&format!("org.opencontainers.image.{name}=\"")).unwrap();
+        value.split('"').next().unwrap().to_owned()
+    };
+    const GATEWAY: &str = "services/gateway/Cargo.toml";
+    assert_eq!(label("title"), manifest(GATEWAY, "name"));
+    assert_eq!(label("description"), manifest(GATEWAY, "description"));
+    assert_eq!(label("version"), manifest("Cargo.toml", "version"));
+    assert_eq!(label("licenses"), manifest("Cargo.toml", "license"));
+    let (_, base) = dockerfile.rsplit_once("\nFROM ").unwrap();
+    assert_eq!(label("base.name").rsplit('/').next(), base.lines().next());
+}
+
+#[test]
+fn the_example_is_not_in_the_image() {
+    let ignored = fs::read_to_string(workspace().join(".dockerignore")).unwrap();
+    // The last line that speaks of a path decides.
+    let about_it = ignored
+        .lines()
+        .rfind(|line| ["services", "services/example"].contains(&line.trim_start_matches('!')));
+    assert_eq!(about_it, Some("services/example"));
+    assert!(workspace().join("services/example/package.json").is_file());
+}
+
+#[test]
 fn the_image_is_built_with_the_rust_that_the_workspace_asks_for() {
     let manifest = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
     let version =

@@ -34,7 +34,7 @@ const CURSOR_MAX_BYTES: usize = 255;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelRequest<'a> {
-    /// The channel.
+    /// The channel: at most 255 bytes of UTF-8.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 255)]
     pub channel: TextField<'a>,
@@ -66,7 +66,7 @@ impl PositionRequest<'_> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PresenceRequest<'a> {
-    /// The channel.
+    /// The channel: at most 255 bytes of UTF-8.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 255)]
     pub channel: TextField<'a>,
@@ -102,7 +102,7 @@ impl PresenceRequest<'_> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistoryRequest<'a> {
-    /// The channel.
+    /// The channel: at most 255 bytes of UTF-8.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 255)]
     pub channel: TextField<'a>,

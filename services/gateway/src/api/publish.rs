@@ -106,7 +106,7 @@ publication_request! {
     PublishRequest,
     "Makes a retry safe: the same key on the same channel within 5 minutes gives the first result again and\npublishes nothing.",
     {
-        /// The channel; with `user` the name of a personal channel, without the `#` and the user.
+        /// The channel: at most 255 bytes of UTF-8; with `user` the name of a personal channel, without the `#` and the user.
         #[serde(borrow)]
         #[schema(value_type = String, min_length = 1, max_length = 255, example = "chat:room")]
         pub channel: TextField<'a>,

@@ -43,7 +43,7 @@ macro_rules! session_request {
             #[schema(value_type = String, example = "42")]
             pub user: TextField<'a>,
             $(
-            /// The channel.
+            /// The channel: at most 255 bytes of UTF-8.
             #[serde(borrow)]
             #[schema(value_type = String, min_length = 1, max_length = 255)]
             pub $channel: TextField<'a>,
@@ -95,10 +95,50 @@ session_request! {
         #[serde(rename = "override", default)]
         #[schema(value_type = OverrideRequest)]
         pub overrides: Option<OverrideRequest>,
+        /// As `override.presence`. Libraries from before `override` have these four.
+        #[serde(default)]
+        #[schema(value_type = bool)]
+        pub presence: Option<bool>,
+        /// As `override.join_leave`.
+        #[serde(default)]
+        #[schema(value_type = bool)]
+        pub join_leave: Option<bool>,
+        /// As `override.force_positioning`.
+        #[serde(default)]
+        #[schema(value_type = bool)]
+        pub position: Option<bool>,
+        /// As `override.force_recovery`.
+        #[serde(default)]
+        #[schema(value_type = bool)]
+        pub recover: Option<bool>,
         /// Bring what was published after this position, too.
         #[serde(borrow, default)]
         #[schema(value_type = PositionRequest<'static>)]
         pub recover_since: Option<PositionRequest<'a>>,
+    }
+}
+
+impl SubscribeRequest<'_> {
+    /// The changed options, of `override` and of the fields that came before it.
+    ///
+    /// # Errors
+    /// An option is in both.
+    fn overrides(&self) -> Result<OptionOverrides, ApiError> {
+        let mut options = self.overrides.unwrap_or_default().options();
+        for (name, beside, option) in [
+            ("presence", self.presence, &mut options.presence),
+            ("join_leave", self.join_leave, &mut options.join_leave),
+            ("position", self.position, &mut options.force_positioning),
+            ("recover", self.recover, &mut options.force_recovery),
+        ] {
+            if option.is_some() && beside.is_some() {
+                return Err(ApiError::bad_request(format!(
+                    "either {name} or its option in override, not both"
+                )));
+            }
+            *option = option.or(beside);
+        }
+        Ok(options)
     }
 }
 
@@ -266,7 +306,7 @@ pub(super) async fn subscribe(
         info: json_or_bytes("info", request.info, &request.b64info)?,
         data: json_or_bytes("data", request.data, &request.b64data)?,
         expire_at: to_come(request.expire_at)?,
-        overrides: request.overrides.unwrap_or_default().options(),
+        overrides: request.overrides()?,
         recover: request.recover_since.as_ref().map(|since| since.position()),
     };
     send(call, SessionCommand::Subscribe { target, subscribe }).await

@@ -12,7 +12,7 @@ use std::{
 use gorani_broker::ChannelEvent;
 use indexmap::IndexSet;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
     hub::{channel::InboxMark, history_reads::ReadVersion, scan::ScanRequest},
@@ -33,6 +33,8 @@ pub(super) enum InboxEntry {
     /// End all sessions, spread over so long.
     Drain(Duration),
     Question(ScanRequest),
+    /// Answered as soon as its turn comes.
+    Ping(oneshot::Sender<()>),
 }
 
 /// The end of an inbox that other threads hold.
@@ -138,6 +140,12 @@ impl Inbox {
     /// Has all sessions ended, spread over so long, waiting for room.
     pub async fn drain(&self, over: Duration) -> Result<(), WorkerGone> {
         self.sender.send(InboxEntry::Drain(over)).await.map_err(|_| WorkerGone)
+    }
+
+    /// Resolves when the worker has come to what was in its inbox by now, or is gone. False if it is gone.
+    pub async fn ping(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.sender.send(InboxEntry::Ping(answer)).await.is_ok() && answered.await.is_ok()
     }
 
     /// Hands over a query without waiting.

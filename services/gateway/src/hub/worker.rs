@@ -229,6 +229,8 @@ impl Worker {
                         drain_sessions(&self.hub, over, &self.tasks);
                         tokio::task::yield_now().await;
                     }
+                    // An asker that has gone does not want it any more.
+                    InboxEntry::Ping(answer) => drop(answer.send(())),
                     InboxEntry::Question(question) => {
                         self.deliver_turn(&mut turn).await;
                         self.tasks.spawn(question.answer(self.hub.clone(), self.traffic.clone()));

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use awc::http::header::LOCATION;
-use gorani_auth::{AuthSettingsError, TokenSettings};
+use gorani_auth::{AuthSettingsError, JwksSource};
 use url::Url;
 
 use crate::session::shared::policy::Policy;
@@ -34,6 +34,8 @@ enum FetchError {
     Elsewhere(String),
     #[error("more than {REDIRECTS} redirects")]
     Redirects,
+    #[error("token.jwks_url has changed meanwhile")]
+    Changed,
     #[error(transparent)]
     Keys(#[from] AuthSettingsError),
 }
@@ -41,21 +43,22 @@ enum FetchError {
 /// Fetches the key set for the verifier of tokens.
 pub(super) struct KeyFetcher {
     policy: Arc<Policy>,
-    /// Interval of the refresh.
-    refresh: Duration,
 }
 
 impl KeyFetcher {
-    pub(super) fn new(policy: Arc<Policy>, settings: &TokenSettings) -> Self {
-        Self { policy, refresh: settings.jwks_refresh }
+    pub(super) fn new(policy: Arc<Policy>) -> Self {
+        Self { policy }
     }
 
-    /// Keeps the key set up to date, for ever; returns at once without an address.
+    /// Keeps the key set up to date, for ever. Without an address it waits: a reload may bring one, another one, or none.
     pub(super) async fn keep(self) {
-        let Some(url) = self.policy.tokens.jwks_url().map(str::to_owned) else { return };
         let mut failure = String::new();
         loop {
-            match self.fetch(&url).await {
+            let Some(source) = self.policy.tokens.jwks_source() else {
+                self.policy.key_wanted.notified().await;
+                continue;
+            };
+            match self.fetch(&source).await {
                 Ok(count) => {
                     failure.clear();
                     tracing::info!(count, "token keys fetched");
@@ -74,7 +77,7 @@ impl KeyFetcher {
             if self.policy.tokens.awaits_keys() {
                 continue;
             }
-            let refresh = self.refresh.saturating_sub(FETCH_AT_MOST_EVERY);
+            let refresh = source.refresh.saturating_sub(FETCH_AT_MOST_EVERY);
             tokio::select! {
                 biased;
                 () = self.policy.key_wanted.notified() => {}
@@ -83,9 +86,9 @@ impl KeyFetcher {
         }
     }
 
-    async fn fetch(&self, url: &str) -> Result<usize, FetchError> {
+    async fn fetch(&self, source: &JwksSource) -> Result<usize, FetchError> {
         let client = awc::Client::builder().timeout(FETCH_TIMEOUT).disable_redirects().finish();
-        let mut url = Url::parse(url)?;
+        let mut url = Url::parse(&source.url)?;
         for _ in 0..=REDIRECTS {
             let mut response = client.get(url.as_str()).send().await?;
             let status = response.status();
@@ -99,6 +102,9 @@ impl KeyFetcher {
                 return Err(FetchError::Status(status));
             }
             let body = response.body().limit(KEY_SET_BYTES).await?;
+            if self.policy.tokens.jwks_source().is_none_or(|now| now.url != source.url) {
+                return Err(FetchError::Changed);
+            }
             return Ok(self.policy.tokens.install_jwks(&body)?);
         }
         Err(FetchError::Redirects)

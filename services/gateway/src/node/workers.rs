@@ -102,6 +102,12 @@ impl Workers {
         hand_over(inboxes.iter().map(|inbox| inbox.drain(over))).await;
     }
 
+    /// Resolves when every worker has had a turn. A worker whose thread is gone is not waited for: the server replaces it.
+    pub async fn turn(&self) {
+        let inboxes = self.inboxes();
+        join_all(inboxes.iter().map(|inbox| inbox.ping())).await;
+    }
+
     /// As [`Self::dispatch_command`]; false if a worker has no room for it within the time of an answer. The others have it then.
     pub(super) async fn dispatch_command_in_time(&self, command: SessionCommand) -> bool {
         tokio::time::timeout(self.answer_timeout, self.dispatch_command(command)).await.is_ok()

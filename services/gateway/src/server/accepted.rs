@@ -6,23 +6,13 @@
 use std::{
     io::{self, ErrorKind, IoSlice},
     net::SocketAddr,
-    path::PathBuf,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use rand::RngExt as _;
-use rustls::{
-    ServerConfig,
-    crypto::aws_lc_rs,
-    pki_types::{
-        CertificateDer, PrivateKeyDer,
-        pem::{self, PemObject},
-    },
-};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
@@ -30,11 +20,11 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::slots::{ConnectionSlot, Slots};
-use crate::{
-    endpoint::SocketAddresses,
-    settings::{HttpSettings, HttpTlsSettings},
+use super::{
+    slots::{ConnectionSlot, Slots},
+    tls::HTTP2_ALPN,
 };
+use crate::{endpoint::SocketAddresses, settings::HttpSettings};
 
 /// Time between two probes of a peer that does not answer the first one.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -43,9 +33,6 @@ const KEEPALIVE_PROBES: u32 = 3;
 
 /// Time for a TLS handshake: a few round trips on a bad mobile line.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The name of HTTP/2 in ALPN.
-const HTTP2_ALPN: &[u8] = b"h2";
 
 /// An empty SETTINGS frame, with which a server begins (RFC 9113 §3.4), and GOAWAY for all streams with `HTTP_1_1_REQUIRED`
 /// (§6.8, §7).
@@ -212,34 +199,6 @@ fn user_timeout(settings: &HttpSettings) -> Duration {
 fn silence(keepalive: Duration) -> Duration {
     let longest = keepalive.as_secs().max(1);
     Duration::from_secs(crate::random::rng().random_range(longest.div_ceil(2)..=longest))
-}
-
-/// Why the certificate or the key is not usable.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The file cannot be read as PEM.
-    #[error("{0}: {1}")]
-    File(PathBuf, #[source] pem::Error),
-    /// They do not fit together, or are of an unknown kind.
-    #[error(transparent)]
-    Unusable(#[from] rustls::Error),
-}
-
-/// The TLS configuration that the settings describe.
-pub(super) fn tls_config(settings: &HttpTlsSettings) -> Result<ServerConfig, TlsError> {
-    let bad_certificate = |error| TlsError::File(settings.certificate.clone(), error);
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&settings.certificate)
-        .and_then(Iterator::collect)
-        .map_err(bad_certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&settings.key)
-        .map_err(|error| TlsError::File(settings.key.clone(), error))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    // Chosen in this order; HTTP/2 only where a client offers nothing else, to tell it so ([`refuse_http2`]).
-    config.alpn_protocols = vec![b"http/1.1".to_vec(), HTTP2_ALPN.to_vec()];
-    Ok(config)
 }
 
 /// Does the TLS handshake.

@@ -14,7 +14,7 @@ use std::{
 use actix_server::ServerHandle;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{accepted::TlsError, limits::ConnectionLimits, slots::Slots};
+use super::{limits::ConnectionLimits, slots::Slots, tls::TlsError};
 use crate::{hub::worker::Worker, node::Node, settings::HttpSettings};
 
 /// The thread that accepts learns of a pause a moment later; it would take the end of the socket before that for an error.

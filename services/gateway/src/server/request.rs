@@ -6,7 +6,8 @@
 //! - The body: [`TimedBody`] gives it `http.request_timeout`, and more as it makes progress. A large one draws on the
 //!   memory budget: 503 where that is used up. A compressed one is refused with 415.
 //! - The connection: after an answer that says `connection: close` no other request of it is processed, pipelined ones
-//!   included (RFC 9112 §9.6). actix-http 3 goes on with requests that it has decoded already.
+//!   included (RFC 9112 §9.6). actix-http 3 goes on with requests that it has decoded already. An answer to a request that
+//!   offers another protocol (`Upgrade: h2c`) says so too: actix-http ends such a connection, and without that word.
 //! - HEAD: a GET whose answer has no body, on every path ([`mark_head`]).
 //! - The path: fixed routes match the path as it was sent. `/%6detrics` is not `/metrics`: a balancer that guards one
 //!   would let the other through.
@@ -116,7 +117,8 @@ pub(super) async fn check(
         mark_head(&request);
     }
     let body = limits.limit_body(&mut request);
-    let closes = request.head().connection_type() == ConnectionType::Close;
+    let asked = request.head().connection_type();
+    let closes = asked != ConnectionType::KeepAlive;
     let mut response = match refusal(&request, limits.header_max_bytes, &endpoints, &body) {
         Some(response) => request.into_response(response),
         None => match next.call(request).await {
@@ -142,7 +144,8 @@ pub(super) async fn check(
         response.headers_mut().insert(name, seconds);
     }
     let Some(connection) = connection else { return Ok(response) };
-    if body.is_unread() || body.timed_out() || body.lacked_memory() {
+    let is_offered_another_protocol = asked == ConnectionType::Upgrade;
+    if is_offered_another_protocol || body.is_unread() || body.timed_out() || body.lacked_memory() {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     if closes || says_close(response.response_mut().head_mut()) {

@@ -11,13 +11,13 @@ use std::{
 use actix_server::ServerBuilder;
 use actix_service::fn_service;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use super::{
     ConnectionLimits,
-    accepted::{AcceptedConnection, OnAccepted, accept_tls, tls_config},
+    accepted::{AcceptedConnection, OnAccepted, accept_tls},
     listeners::{ServerError, listen, own_slots, own_worker},
     slots::Slots,
+    tls::{Certificates, TlsListener},
 };
 use crate::{
     endpoints::stomp::{StompEndpoint, accept},
@@ -32,6 +32,7 @@ pub(super) fn add(
     node: &Arc<Node>,
     settings: &Arc<Settings>,
     limits: ConnectionLimits,
+    certificates: &Certificates,
     listening: &mut Vec<TcpListener>,
 ) -> Result<ServerBuilder, ServerError> {
     let tcp = &settings.stomp.tcp;
@@ -42,15 +43,11 @@ pub(super) fn add(
     listening.push(listener.try_clone().map_err(failed)?);
     tracing::info!(address = %bound, tls = tcp.tls.is_on(), "listening for STOMP");
     let (node, settings) = (node.clone(), settings.clone());
-    let builder = if tcp.tls.is_on() {
-        let mut config = tls_config(&tcp.tls)?;
-        // Nothing is negotiated on top: one protocol is spoken here.
-        config.alpn_protocols.clear();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+    let builder = if let Some(certificate) = certificates.of(TlsListener::Stomp) {
         builder.listen("stomps", listener, move || {
-            let (listener, acceptor) = (StompListener::new(&node, &settings, limits), acceptor.clone());
+            let (listener, certificate) = (StompListener::new(&node, &settings, limits), certificate.clone());
             fn_service(move |stream: TcpStream| {
-                let (listener, acceptor) = (listener.clone(), acceptor.clone());
+                let (listener, acceptor) = (listener.clone(), certificate.acceptor());
                 async move {
                     if let Some(stream) = listener.accept(stream) {
                         listener.serve(accept_tls(&acceptor, stream).await?).await;

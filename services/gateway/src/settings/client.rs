@@ -77,7 +77,7 @@ pub struct ClientSettings {
     pub outbox_max_bytes: usize,
     /// Subscriptions of a connection at most.
     pub max_subscriptions: usize,
-    /// Bytes of a channel's name at most.
+    /// Bytes of a channel's name at most, in UTF-8.
     pub channel_max_bytes: usize,
     /// Time for the first command.
     #[serde(with = "humantime_serde")]

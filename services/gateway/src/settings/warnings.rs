@@ -56,6 +56,7 @@ impl Settings {
         let found = [
             ("api.keys", self.api.keys.iter().any(|key| is_weak(key))),
             ("token.hmac_secret", is_weak(&self.token.hmac_secret)),
+            ("token.hmac_secret_previous", is_weak(&self.token.hmac_secret_previous)),
             ("stomp.users", self.stomp.users.iter().any(|user| user.password.len() < SECRET_MIN_BYTES)),
         ];
         found.into_iter().filter_map(|(key, is_weak)| is_weak.then_some(key)).collect()

@@ -6,20 +6,50 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn names_are_printable_ascii_of_1_to_255_bytes() {
+fn names_are_1_to_255_bytes_of_any_script_without_control_characters() {
     let longest = "c".repeat(255);
-    for name in ["a", "!", "~", "chat:room#42,43", "$chat:1", "news/today?x=1&y=*", longest.as_str()] {
+    let longest_hangul = "가".repeat(85);
+    for name in [
+        "a",
+        "!",
+        "~",
+        "chat:room#42,43",
+        "$chat:1",
+        "news/today?x=1&y=*",
+        "채팅방",
+        "채팅:고라니 방#사용자,42",
+        "чат:новости",
+        "聊天:大厅",
+        "چت:\u{200c}اتاق",
+        "two words",
+        " ",
+        "\u{a0}",
+        "👩‍👩‍👧",
+        "e\u{301}",
+        "\u{10ffff}",
+        "{a}%7B",
+        longest.as_str(),
+        longest_hangul.as_str(),
+    ] {
         assert_eq!(check_channel_name(name, CHANNEL_NAME_MAX_BYTES), Ok(()), "{name}");
     }
     let too_long = "c".repeat(256);
+    let too_long_hangul = "가".repeat(86);
+    let control = |at| ChannelNameError::ControlCharacter { at };
     for (name, error) in [
         ("", ChannelNameError::Empty),
-        ("two words", ChannelNameError::NotPrintable { at: 3 }),
-        ("line\n", ChannelNameError::NotPrintable { at: 4 }),
-        ("\0", ChannelNameError::NotPrintable { at: 0 }),
-        ("a\u{7f}", ChannelNameError::NotPrintable { at: 1 }),
-        ("고라니", ChannelNameError::NotPrintable { at: 0 }),
+        ("line\n", control(4)),
+        ("\0", control(0)),
+        ("a\u{7f}", control(1)),
+        ("방\u{85}", control(3)),
+        ("방\u{9f}", control(3)),
+        ("방\u{2028}", control(3)),
+        ("\u{2029}", control(0)),
+        ("방\u{fffd}", ChannelNameError::NotUtf8 { at: 3 }),
+        ("queue wake jobs", ChannelNameError::Reserved),
+        ("queue wake ", ChannelNameError::Reserved),
         (too_long.as_str(), ChannelNameError::TooLong { bytes: 256, max_bytes: 255 }),
+        (too_long_hangul.as_str(), ChannelNameError::TooLong { bytes: 258, max_bytes: 255 }),
     ] {
         assert_eq!(check_channel_name(name, CHANNEL_NAME_MAX_BYTES), Err(error), "{name:?}");
     }
@@ -88,7 +118,9 @@ fn a_personal_channel_belongs_to_exactly_its_user() {
         ("orders", "42,43", Err(ChannelNameError::AmbiguousUser)),
         ("orders", "4#2", Err(ChannelNameError::AmbiguousUser)),
         ("orders#1", "42", Err(ChannelNameError::AmbiguousUser)),
-        ("orders", "a b", Err(ChannelNameError::NotPrintable { at: 8 })),
+        ("주문", "사용자 42", Ok("주문#사용자 42")),
+        ("orders", "a\tb", Err(ChannelNameError::ControlCharacter { at: 8 })),
+        ("orders", "\u{fffd}", Err(ChannelNameError::NotUtf8 { at: 7 })),
     ];
     for (name, user, expected) in cases {
         assert_eq!(personal_channel(name, user).as_deref(), expected.as_ref().copied(), "{name} of {user}");
@@ -99,9 +131,9 @@ fn a_personal_channel_belongs_to_exactly_its_user() {
 proptest! {
     #[test]
     fn a_personal_channel_lists_its_user_alone_and_keeps_its_namespace(
-        name in "[!-~]{1,40}",
-        user in "[!-~]{1,40}",
-        other in "[!-~]{1,40}",
+        name in "[!-~가-힣é\u{301} ]{1,40}",
+        user in "[!-~가-힣é\u{301} ]{1,40}",
+        other in "[!-~가-힣é\u{301} ]{1,40}",
     ) {
         if let Ok(channel) = personal_channel(&name, &user) {
             let parts = ChannelName::parse(&channel);
@@ -114,7 +146,8 @@ proptest! {
 
     #[test]
     fn any_text_is_taken_apart_without_a_panic(name in ".*", user in ".*") {
-        let _ = check_channel_name(&name, CHANNEL_NAME_MAX_BYTES);
+        let is_name = check_channel_name(&name, CHANNEL_NAME_MAX_BYTES).is_ok();
+        prop_assert!(!is_name || name.chars().all(|character| !character.is_control()));
         let parts = ChannelName::parse(&name);
         prop_assert!(parts.rest.len() <= name.len());
         prop_assert!(parts.is_user_limited() || !parts.lists_user(&user));

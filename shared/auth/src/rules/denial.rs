@@ -173,7 +173,7 @@ mod tests {
             ("chat:1#43", "42", "lists other users"),
             ("$chat:1", "42", "needs a subscription token"),
             ("shop:1", "42", "no namespace \"shop\" in channel.namespaces"),
-            ("a b\n", "42", "not printable"),
+            ("a b\n", "42", "control character"),
         ] {
             assert!(closed.may_subscribe(&check(channel, user)).is_err());
             let denial = closed.subscribe_denial(&check(channel, user));

@@ -9,7 +9,9 @@ use std::{collections::HashSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// Longest name of a namespace, in bytes: leaves most of a channel name (255 bytes) to its channels.
+use crate::channel::is_name_character;
+
+/// Longest name of a namespace, in bytes of UTF-8: leaves most of a channel name (255 bytes) to its channels.
 pub const NAMESPACE_NAME_MAX_BYTES: usize = 64;
 
 /// Most publications a channel may keep. Above it a single channel's history would not fit the memory of
@@ -36,7 +38,9 @@ pub enum ChannelSettingsError {
         number: usize,
     },
     /// A name that cannot stand before a `:`.
-    #[error("namespace {name:?}: a name has letters, digits, `-`, `_` and `.` only")]
+    #[error(
+        "namespace {name:?}: a name has letters and digits of any script, `-`, `_` and `.`, without spaces"
+    )]
     NameCharacters {
         /// The name.
         name: String,
@@ -113,10 +117,20 @@ fn check_name(name: &str, number: usize) -> Result<(), ChannelSettingsError> {
     if name.len() > NAMESPACE_NAME_MAX_BYTES {
         return Err(ChannelSettingsError::NameTooLong { name: name.to_owned() });
     }
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
+    if !name.chars().all(may_stand_in_namespace) {
         return Err(ChannelSettingsError::NameCharacters { name: name.to_owned() });
     }
     Ok(())
+}
+
+/// Of ASCII letters, digits and three signs: the others separate names from one another, or may one day. Beyond ASCII all that
+/// a channel's name may have but spaces, since combining marks are parts of letters.
+fn may_stand_in_namespace(character: char) -> bool {
+    if character.is_ascii() {
+        character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.')
+    } else {
+        is_name_character(character) && !character.is_whitespace()
+    }
 }
 
 fn check_options(options: &ChannelOptions) -> Result<(), OptionsProblem> {

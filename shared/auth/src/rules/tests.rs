@@ -67,7 +67,7 @@ fn the_whole_matrix_of_subscribing_without_a_token() {
             ("nowhere:1", "42", Err(Denied::UnknownChannel)),
             ("$nowhere:1", "42", Err(Denied::UnknownChannel)),
             ("", "42", Err(Denied::BadRequest)),
-            ("two words", "42", Err(Denied::BadRequest)),
+            ("two\nlines", "42", Err(Denied::BadRequest)),
         ] {
             let case = format!(
                 "{channel:?} for {user:?}: client {for_client}, anonymous {for_anonymous}, limited {user_limited}"
@@ -307,7 +307,7 @@ fn a_connection_token_opens_its_channels_if_they_exist() {
         ("news", Ok(GrantedBy::ConnectionToken)),
         ("$closed:1#42", Ok(GrantedBy::ConnectionToken)),
         ("nowhere:1", Err(Denied::UnknownChannel)),
-        ("two words", Err(Denied::BadRequest)),
+        ("two\nlines", Err(Denied::BadRequest)),
         ("", Err(Denied::BadRequest)),
     ] {
         assert_eq!(rules.server_side(channel, None).map(|granted| granted.by), expected, "{channel}");

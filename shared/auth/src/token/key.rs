@@ -34,6 +34,8 @@ const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
 pub struct TokenSettings {
     /// Secret of HS256, HS384 and HS512, its bytes as they stand. At least 32 random bytes are advised.
     pub hmac_secret: String,
+    /// The secret before it, while tokens signed by it are still about: they are good too, and none is signed by it here.
+    pub hmac_secret_previous: String,
     /// PEM of the public key of RS256, RS384 and RS512; at least 2048 bits.
     pub rsa_public_key: String,
     /// PEM of the public key of ES256 (P-256) or ES384 (P-384).
@@ -62,6 +64,7 @@ impl Default for TokenSettings {
     fn default() -> Self {
         Self {
             hmac_secret: String::new(),
+            hmac_secret_previous: String::new(),
             rsa_public_key: String::new(),
             ecdsa_public_key: String::new(),
             ed25519_public_key: String::new(),
@@ -94,6 +97,9 @@ impl TokenSettings {
     /// refuse.
     pub fn validate(&self) -> Result<(), AuthSettingsError> {
         from_settings(self)?;
+        if self.hmac_secret.is_empty() && !self.hmac_secret_previous.is_empty() {
+            return Err(AuthSettingsError::PreviousSecretAlone);
+        }
         if !self.jwks.is_empty() {
             parse(self.jwks.as_bytes())?;
         }
@@ -119,6 +125,7 @@ impl fmt::Debug for TokenSettings {
         let shown = |text: &str| if text.is_empty() { "not set" } else { "set" };
         f.debug_struct("TokenSettings")
             .field("hmac_secret", &shown(&self.hmac_secret))
+            .field("hmac_secret_previous", &shown(&self.hmac_secret_previous))
             .field("rsa_public_key", &shown(&self.rsa_public_key))
             .field("ecdsa_public_key", &shown(&self.ecdsa_public_key))
             .field("ed25519_public_key", &shown(&self.ed25519_public_key))

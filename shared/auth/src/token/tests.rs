@@ -6,6 +6,7 @@ mod claims;
 mod hostile;
 mod jwks;
 mod keys;
+mod rotation;
 mod settings;
 mod sign;
 

@@ -4,10 +4,12 @@
 use std::{
     fmt,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use jsonwebtoken::{
-    Algorithm, Header, Validation, dangerous::insecure_decode, decode, decode_header, errors::ErrorKind,
+    Algorithm, DecodingKey, Header, Validation, dangerous::insecure_decode, decode, decode_header,
+    errors::ErrorKind,
 };
 use serde_json::value::RawValue;
 
@@ -18,51 +20,100 @@ use super::{
 };
 
 /// The keys of the settings and of the JWK set, ready for use. Share it in an `Arc`; a check does not block,
-/// takes no lock but for cloning an `Arc`, and needs 2 µs (HMAC) to 200 µs (ECDSA) of CPU.
+/// takes no lock but for cloning two `Arc`s, and needs 2 µs (HMAC) to 200 µs (ECDSA) of CPU.
 pub struct TokenVerifier {
+    current: RwLock<CurrentKeys>,
+}
+
+/// The keys that count now. Both are taken in one step, so a check never mixes those before and after a reload.
+#[derive(Clone)]
+struct CurrentKeys {
+    settings: Arc<SettingsKeys>,
+    jwks: Arc<Vec<VerifyingKey>>,
+}
+
+/// The keys and conditions of the settings.
+struct SettingsKeys {
     fixed: Vec<VerifyingKey>,
-    jwks: RwLock<Arc<Vec<VerifyingKey>>>,
-    jwks_url: Option<String>,
+    /// `token.hmac_secret_previous`.
+    previous_secret: Option<DecodingKey>,
+    jwks_source: Option<JwksSource>,
     audience: Option<String>,
     issuer: Option<String>,
     leeway_s: u64,
     is_configured: bool,
 }
 
-impl TokenVerifier {
-    /// Checks the settings ([`TokenSettings::validate`]) and reads their keys.
-    pub fn new(settings: &TokenSettings) -> Result<Self, AuthSettingsError> {
+/// Where a JWK set is fetched from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwksSource {
+    /// `token.jwks_url`.
+    pub url: String,
+    /// `token.jwks_refresh`: the interval of the fetches.
+    pub refresh: Duration,
+}
+
+impl SettingsKeys {
+    fn read(settings: &TokenSettings) -> Result<Self, AuthSettingsError> {
         settings.validate()?;
-        let jwks = if settings.jwks.is_empty() { Vec::new() } else { parse(settings.jwks.as_bytes())? };
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let previous = given(&settings.hmac_secret_previous);
         Ok(Self {
             fixed: key::from_settings(settings)?,
-            jwks: RwLock::new(Arc::new(jwks)),
-            jwks_url: given(&settings.jwks_url),
+            previous_secret: previous.map(|secret| DecodingKey::from_secret(secret.as_bytes())),
+            jwks_source: given(&settings.jwks_url)
+                .map(|url| JwksSource { url, refresh: settings.jwks_refresh }),
             audience: given(&settings.audience),
             issuer: given(&settings.issuer),
             leeway_s: settings.leeway.as_secs(),
             is_configured: settings.is_configured(),
         })
     }
+}
+
+/// The JWK set that stands in the settings as text; empty for none.
+fn written_jwks(settings: &TokenSettings) -> Result<Vec<VerifyingKey>, AuthSettingsError> {
+    if settings.jwks.is_empty() { Ok(Vec::new()) } else { parse(settings.jwks.as_bytes()) }
+}
+
+impl TokenVerifier {
+    /// Checks the settings ([`TokenSettings::validate`]) and reads their keys.
+    pub fn new(settings: &TokenSettings) -> Result<Self, AuthSettingsError> {
+        let (keys, jwks) = (SettingsKeys::read(settings)?, written_jwks(settings)?);
+        let current = CurrentKeys { settings: Arc::new(keys), jwks: Arc::new(jwks) };
+        Ok(Self { current: RwLock::new(current) })
+    }
+
+    /// Puts other settings in the place of those there are, for all threads at once: from the next check on only their keys and
+    /// conditions count. Keys that are fetched from an address are replaced by the next fetch and not before, so nobody is refused while
+    /// an address does not answer. Settings that are refused change nothing.
+    pub fn replace(&self, settings: &TokenSettings) -> Result<(), AuthSettingsError> {
+        let (keys, written) = (SettingsKeys::read(settings)?, written_jwks(settings)?);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let are_fetched = keys.jwks_source.is_some() && !current.jwks.is_empty();
+        let jwks = if are_fetched { current.jwks.clone() } else { Arc::new(written) };
+        *current = CurrentKeys { settings: Arc::new(keys), jwks };
+        Ok(())
+    }
 
     /// True if there is any key, or a URL to fetch keys from. If not, every token is invalid.
     #[must_use]
     pub fn is_configured(&self) -> bool {
-        self.is_configured
+        self.current().settings.is_configured
     }
 
-    /// The URL to fetch the JWK set from: at start, on an interval, and, rate limited, on
+    /// The address of the JWK set, to fetch it from: at start, on an interval, and, rate limited, on
     /// [`TokenError::UnknownKey`].
     #[must_use]
-    pub fn jwks_url(&self) -> Option<&str> {
-        self.jwks_url.as_deref()
+    pub fn jwks_source(&self) -> Option<JwksSource> {
+        self.current().settings.jwks_source.clone()
     }
 
     /// True while keys are to be fetched and none are there yet: until then no token signed by them is accepted.
     #[must_use]
     pub fn awaits_keys(&self) -> bool {
-        self.jwks_url.is_some() && self.jwks.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        let current = self.current();
+        current.settings.jwks_source.is_some() && current.jwks.is_empty()
     }
 
     /// Puts a JWK set (RFC 7517 JSON, at most [`JWKS_MAX_BYTES`](super::JWKS_MAX_BYTES)) in place of the
@@ -71,22 +122,28 @@ impl TokenVerifier {
     pub fn install_jwks(&self, json: &[u8]) -> Result<usize, AuthSettingsError> {
         let keys = Arc::new(parse(json)?);
         let usable = keys.len();
-        *self.jwks.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        self.current.write().unwrap_or_else(PoisonError::into_inner).jwks = keys;
         Ok(usable)
+    }
+
+    fn current(&self) -> CurrentKeys {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Checks a connection token. `now` is the time in Unix seconds.
     pub fn connection(&self, token: &str, now: u64) -> Result<ConnectionClaims, TokenError> {
-        self.payload(token, now)?.into_connection()
+        self.current().payload(token, now)?.into_connection()
     }
 
     /// Checks a subscription token. `now` is the time in Unix seconds.
     pub fn subscription(&self, token: &str, now: u64) -> Result<SubscriptionClaims, TokenError> {
-        self.payload(token, now)?.into_subscription()
+        self.current().payload(token, now)?.into_subscription()
     }
+}
 
+impl CurrentKeys {
     fn payload(&self, token: &str, now: u64) -> Result<TokenPayload, TokenError> {
-        if !self.is_configured {
+        if !self.settings.is_configured {
             return Err(invalid(InvalidToken::NotConfigured));
         }
         if token.len() > TOKEN_MAX_BYTES {
@@ -112,9 +169,15 @@ impl TokenVerifier {
         if header.crit.is_some() {
             return Err(invalid(InvalidToken::CriticalHeader));
         }
-        let jwks = Arc::clone(&self.jwks.read().unwrap_or_else(PoisonError::into_inner));
-        let key = self.pick_key(&header, &jwks)?;
-        let decoded = decode::<Box<RawValue>>(token, &key.decoding, &signature_only(header.alg));
+        let key = self.pick_key(&header)?;
+        let validation = signature_only(header.alg);
+        let mut decoded = decode::<Box<RawValue>>(token, &key.decoding, &validation);
+        // Each comparison takes constant time. That a second one is made says no more than that the first secret is not the token's.
+        if let Some(previous) = self.settings.previous_secret.as_ref().filter(|_| is_hmac(header.alg))
+            && decoded.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::InvalidSignature))
+        {
+            decoded = decode(token, previous, &validation);
+        }
         decoded.map(|token| token.claims).map_err(|error| {
             invalid(match error.kind() {
                 ErrorKind::InvalidSignature => InvalidToken::Signature,
@@ -129,27 +192,23 @@ impl TokenVerifier {
 
     /// By `kid` among the JWK set; without a `kid`, or with one that the set does not have, the settings' own
     /// key of the kind; without a `kid` and without such a key, the only key of the set that fits.
-    fn pick_key<'a>(
-        &'a self,
-        header: &Header,
-        jwks: &'a [VerifyingKey],
-    ) -> Result<&'a VerifyingKey, TokenError> {
+    fn pick_key(&self, header: &Header) -> Result<&VerifyingKey, TokenError> {
         let fits = |key: &&VerifyingKey| key.algorithms.contains(&header.alg);
         if let Some(id) = &header.kid {
-            let mut named = jwks.iter().filter(|key| key.id.as_ref() == Some(id)).peekable();
+            let mut named = self.jwks.iter().filter(|key| key.id.as_ref() == Some(id)).peekable();
             if named.peek().is_some() {
                 return named.find(fits).ok_or(invalid(InvalidToken::Algorithm));
             }
         }
-        if let Some(key) = self.fixed.iter().find(fits) {
+        if let Some(key) = self.settings.fixed.iter().find(fits) {
             return Ok(key);
         }
-        let mut fitting = jwks.iter().filter(fits);
+        let mut fitting = self.jwks.iter().filter(fits);
         match (&header.kid, fitting.next(), fitting.next()) {
             (None, Some(key), None) => Ok(key),
             (None, Some(_), Some(_)) => Err(invalid(InvalidToken::AmbiguousKey)),
             // Only keys that a fetched set can hold: no fetch helps a token that is signed by a shared secret.
-            _ if self.jwks_url.is_some() && !is_hmac(header.alg) => Err(TokenError::UnknownKey),
+            _ if self.settings.jwks_source.is_some() && !is_hmac(header.alg) => Err(TokenError::UnknownKey),
             (Some(_), Some(_), _) => Err(invalid(InvalidToken::NoSuchKey)),
             (_, None, _) => Err(invalid(InvalidToken::Algorithm)),
         }
@@ -157,18 +216,19 @@ impl TokenVerifier {
 
     /// Checks issuer and audience first: a token of an unknown issuer gets no answer about its age.
     fn check_conditions(&self, payload: &TokenPayload, now: u64) -> Result<(), TokenError> {
-        if self.issuer.is_some() && payload.issuer != self.issuer {
+        if self.settings.issuer.is_some() && payload.issuer != self.settings.issuer {
             return Err(invalid(InvalidToken::Issuer));
         }
-        if self.audience.as_ref().is_some_and(|audience| !payload.is_for(audience)) {
+        if self.settings.audience.as_ref().is_some_and(|audience| !payload.is_for(audience)) {
             return Err(invalid(InvalidToken::Audience));
         }
-        if payload.not_before.is_some_and(|from| now.saturating_add(self.leeway_s) < from) {
+        if payload.not_before.is_some_and(|from| now.saturating_add(self.settings.leeway_s) < from) {
             return Err(TokenError::NotYetValid);
         }
         // `exp` is the first second in which the token is no longer good (RFC 7519 §4.1.4). What it opens must not be
         // over before it begins either, hence `expire_at` too.
-        let is_over = |end: Option<u64>| end.is_some_and(|end| now >= end.saturating_add(self.leeway_s));
+        let is_over =
+            |end: Option<u64>| end.is_some_and(|end| now >= end.saturating_add(self.settings.leeway_s));
         if is_over(payload.exp) || is_over(payload.ends_at()) {
             return Err(TokenError::Expired);
         }
@@ -178,7 +238,7 @@ impl TokenVerifier {
 
 impl fmt::Debug for TokenVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenVerifier").field("is_configured", &self.is_configured).finish_non_exhaustive()
+        f.debug_struct("TokenVerifier").field("is_configured", &self.is_configured()).finish_non_exhaustive()
     }
 }
 

@@ -195,7 +195,23 @@ mod tests {
     #[test]
     fn all_keys_of_a_channel_carry_one_hash_tag_and_no_other_channels() {
         let keys = Keys::new("gorani");
-        let channels = ["a", "{a}b", "}{", "{}", "}", "%7B", "{", "", "%", "a:b"];
+        let channels = [
+            "a",
+            "{a}b",
+            "}{",
+            "{}",
+            "}",
+            "%7B",
+            "{",
+            "",
+            "%",
+            "a:b",
+            "채팅방",
+            "{채팅}방",
+            "채팅",
+            "\u{e9}",
+            "e\u{301}",
+        ];
         let mut tags = HashSet::new();
         for channel in channels {
             let [clients, deadlines, users] = keys.presence_set(channel);

@@ -12,6 +12,11 @@ const PAGES: [&str; 3] = ["README.md", "services/gateway/docs/sdks.md", "service
 static MODULE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)^(?:require )?\s*\S+/([\w-]+)(?:/v\d+)? v(\S+)$").unwrap());
 
+/// A dependency of Maven.
+static ARTIFACT: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"<artifactId>([\w-]+)</artifactId>\s*<version>([\w.]+)</version>").unwrap()
+});
+
 /// What the tests install, by name.
 fn installed() -> BTreeMap<String, String> {
     let package: Value = serde_json::from_str(&text("tests/e2e/package.json")).unwrap();
@@ -24,6 +29,8 @@ fn installed() -> BTreeMap<String, String> {
     let modules = text("tests/e2e/go/go.mod");
     installed
         .extend(MODULE.captures_iter(&modules).map(|module| (module[1].to_owned(), module[2].to_owned())));
+    let java = text("tests/java/pom.xml");
+    installed.extend(ARTIFACT.captures_iter(&java).map(|found| (found[1].to_owned(), found[2].to_owned())));
     assert!(installed.len() > 8, "{installed:?}");
     installed
 }

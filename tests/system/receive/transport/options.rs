@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::percent;
+
 /// The channels to receive, and the positions to go on from.
 #[derive(Debug, Clone, Default)]
 pub(in super::super) struct ReceiverOptions {
@@ -25,7 +27,14 @@ impl ReceiverOptions {
     }
 
     pub(super) fn query(&self) -> String {
-        let mut query = format!("channels={}", self.channels.join(","));
+        // A comma in a name separates in a list, so each of these names has a parameter of its own.
+        let mut query = if self.channels.iter().any(|channel| channel.contains(',')) {
+            let each = self.channels.iter().map(|channel| format!("channel={}", percent(channel)));
+            each.collect::<Vec<_>>().join("&")
+        } else {
+            let names: Vec<_> = self.channels.iter().map(|channel| percent(channel)).collect();
+            format!("channels={}", names.join(","))
+        };
         for (name, value) in [("token", &self.token), ("position", &self.position)] {
             if !value.is_empty() {
                 query.push_str(&format!("&{name}={value}"));
@@ -37,9 +46,9 @@ impl ReceiverOptions {
     /// The position as a client writes it that counts itself: channel, offset and epoch, all between dots.
     pub(super) fn counted(&self) -> Self {
         let escaped = |text: &str| -> String {
-            let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-            text.chars()
-                .map(|c| if plain(&c) { c.to_string() } else { format!("~{:02x}", c as u32) })
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            text.bytes()
+                .map(|byte| if plain(byte) { char::from(byte).into() } else { format!("~{byte:02x}") })
                 .collect()
         };
         let parts: Vec<String> = self

@@ -190,14 +190,22 @@ async fn a_subscribe_carries_bytes_an_end_and_changed_options() {
     assert_eq!(api.ok("subscribe", body).await, json!({}));
     let neutral = json!({"user": "42", "channel": "a", "b64info": "", "b64data": null, "expire_at": 0, "override": null});
     api.ok("subscribe", neutral).await;
+    let older = json!({"user": "42", "channel": "b", "presence": true, "join_leave": false, "position": true, "recover": true,
+        "override": {"force_push_join_leave": {"value": true}}});
+    api.ok("subscribe", older).await;
     let told = connection.told(&api).await;
     let [
         SessionCommand::Subscribe { subscribe: full, target },
         SessionCommand::Subscribe { subscribe: plain, .. },
+        SessionCommand::Subscribe { subscribe: older, .. },
     ] = &told[..]
     else {
         panic!("{told:?}")
     };
+    let overrides = older.overrides;
+    assert_eq!((overrides.presence, overrides.join_leave), (Some(true), Some(false)));
+    assert_eq!((overrides.force_positioning, overrides.force_recovery), (Some(true), Some(true)));
+    assert_eq!(overrides.force_push_join_leave, Some(true));
     assert_eq!((&full.info[..], &full.data[..]), (&br#"{"a":1}"#[..], &br#""AAEC""#[..]));
     assert_eq!((full.expire_at, &target.session), (Some(later), &None));
     assert_eq!((full.overrides.presence, full.overrides.force_recovery), (Some(false), Some(true)));
@@ -217,6 +225,8 @@ async fn a_subscribe_carries_bytes_an_end_and_changed_options() {
         assert_eq!((status, code), (400, 107));
         assert!(sentence.contains(says), "{body}: {sentence}");
     }
+    let twice = json!({"user": "42", "channel": "a", "recover": true, "override": {"force_recovery": {"value": true}}});
+    assert_eq!(api.refused("subscribe", twice).await.2, "either recover or its option in override, not both");
     let both = json!({"user": "42", "channel": "a", "info": 1, "b64info": "MQ=="});
     assert_eq!(api.refused("subscribe", both).await.2, "either info or b64info, not both");
 }

@@ -37,6 +37,17 @@ async fn is_told(client: &Client) -> bool {
 }
 
 #[actix_rt::test]
+async fn a_ping_is_answered_by_a_worker_that_turns_and_by_no_other() {
+    let (_worker, inbox) = start();
+    assert!(inbox.ping().await);
+    // Nobody takes anything out of this one, as where a worker's thread is stuck.
+    let (stuck, receiver) = Inbox::new();
+    assert!(tokio::time::timeout(Duration::from_millis(50), stuck.ping()).await.is_err());
+    drop(receiver);
+    assert!(!stuck.ping().await);
+}
+
+#[actix_rt::test]
 async fn an_overflow_that_is_noticed_when_the_inbox_is_empty_again_is_told_at_once() {
     let (worker, _inbox) = start();
     let client = Client::enter(&mut worker.hub_mut(), "one");

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gorani_auth::{
-    CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied, InvalidToken, Operation,
-    SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError, TokenVerifier, check_channel_name,
+    AuthSettingsError, CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied,
+    InvalidToken, Operation, SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError, TokenSettings,
+    TokenVerifier, check_channel_name,
 };
 use gorani_broker::{ClientInfo, Retention};
 use rand::Rng;
@@ -25,7 +26,7 @@ use crate::{
 pub struct Policy {
     /// Permissions and options by namespace.
     pub rules: ChannelRules,
-    /// Keys of tokens.
+    /// Keys of tokens; a reload replaces them.
     pub tokens: TokenVerifier,
     /// Limits and times.
     pub settings: ClientSettings,
@@ -33,7 +34,7 @@ pub struct Policy {
     pub node_id: Arc<str>,
     /// The node's name (`node.name`), for people.
     pub node_name: Arc<str>,
-    /// Notified when a token names a key that is not known yet.
+    /// Notified when a token names a key that is not known yet, and when the settings of tokens are replaced.
     pub key_wanted: Notify,
     /// Why clients are refused, for the operator.
     pub log: RefusalLog,
@@ -54,6 +55,17 @@ impl From<Denial> for Refused {
 }
 
 impl Policy {
+    /// Puts other keys and conditions of tokens in the place of those there are: for tokens that come from now on. Connections and
+    /// subscriptions that earlier ones opened stay until they end or are refreshed.
+    ///
+    /// # Errors
+    /// They are refused, and nothing has changed.
+    pub fn replace_token_settings(&self, settings: &TokenSettings) -> Result<(), AuthSettingsError> {
+        self.tokens.replace(settings)?;
+        self.key_wanted.notify_one();
+        Ok(())
+    }
+
     /// A client id that no other connection of the cluster has: the node's id, then 64 random bits.
     pub fn new_client_id(&self) -> Arc<str> {
         let random = crate::random::rng().next_u64();

@@ -139,6 +139,7 @@ mod tests {
     fn item_55_a_topic_is_the_channel_of_its_name() {
         assert_eq!(to_subscribe("/topic/chat:lobby", ""), channel("chat:lobby"));
         assert_eq!(to_send("/topic/a/b", "42"), channel("a/b"));
+        assert_eq!(to_send("/topic/채팅:고라니 방", "42"), channel("채팅:고라니 방"));
         assert_eq!(to_send("/topic/", "42"), Err(DestinationError::Name));
     }
 
@@ -175,6 +176,10 @@ mod tests {
             ("oauth:4%3A2", "oauth:4:2"),
             ("%71ueue", "queue"),
             ("50%25", "50%"),
+            ("%20", " "),
+            ("%C3%BC", "ü"),
+            ("%EC%82%AC%EC%9A%A9%EC%9E%90", "사용자"),
+            ("사용자", "사용자"),
         ] {
             assert_eq!(reaches(written), Ok(format!("orders#{meant}")), "{written}");
         }
@@ -182,7 +187,7 @@ mod tests {
             assert_eq!(reaches(wrong), Err(DestinationError::Encoding), "{wrong}");
         }
         // Decoded, they would name other users too, or none.
-        for wrong in ["", "43%2C42", "43%2342", "43%00", "43%0A", "%20", "%C3%BC"] {
+        for wrong in ["", "43%2C42", "43%2342", "43%00", "43%0A", "%C2%85", "%EF%BF%BD"] {
             assert_eq!(reaches(wrong), Err(DestinationError::User), "{wrong}");
         }
         // The name behind it is taken as it is.
@@ -221,8 +226,10 @@ mod tests {
         }
     }
 
-    const PIECES: [&str; 16] =
-        ["%", "2F", "25", "23", "2C", "/", "#", ",", "queue", "user", ":", "$", "a", "42", "ü", " "];
+    const PIECES: [&str; 18] = [
+        "%", "2F", "25", "23", "2C", "/", "#", ",", "queue", "user", ":", "$", "a", "42", "ü", " ", "방",
+        "\u{85}",
+    ];
 
     /// Ids with many characters that have a special meaning.
     fn id() -> impl proptest::strategy::Strategy<Value = String> {

@@ -150,11 +150,26 @@ fn bad_values_are_refused() {
 fn names_of_namespaces_are_checked() {
     for (name, expected) in [
         ("", "channel.namespaces: number 2 has no name"),
-        ("a:b", "namespace \"a:b\": a name has letters, digits, `-`, `_` and `.` only"),
-        ("$chat", "namespace \"$chat\": a name has letters, digits, `-`, `_` and `.` only"),
-        ("a#b", "namespace \"a#b\": a name has letters, digits, `-`, `_` and `.` only"),
-        ("two words", "namespace \"two words\": a name has letters, digits, `-`, `_` and `.` only"),
-        ("사슴", "namespace \"사슴\": a name has letters, digits, `-`, `_` and `.` only"),
+        (
+            "a:b",
+            "namespace \"a:b\": a name has letters and digits of any script, `-`, `_` and `.`, without spaces",
+        ),
+        (
+            "$chat",
+            "namespace \"$chat\": a name has letters and digits of any script, `-`, `_` and `.`, without spaces",
+        ),
+        (
+            "a#b",
+            "namespace \"a#b\": a name has letters and digits of any script, `-`, `_` and `.`, without spaces",
+        ),
+        (
+            "two words",
+            "namespace \"two words\": a name has letters and digits of any script, `-`, `_` and `.`, without spaces",
+        ),
+        (
+            "사\u{a0}슴",
+            "namespace \"사\\u{a0}슴\": a name has letters and digits of any script, `-`, `_` and `.`, without spaces",
+        ),
         ("first", "namespace \"first\" is defined twice"),
     ] {
         assert_eq!(problem(json!({"namespaces": [{"name": "first"}, {"name": name}]})), expected);

@@ -131,7 +131,7 @@ fn a_secret_in_a_set_signs_nothing() {
 fn an_unknown_kid_asks_for_a_fetch_and_the_installed_set_answers_it() {
     let verifier = by_url();
     assert!(verifier.is_configured());
-    assert_eq!(verifier.jwks_url(), Some("https://keys.test/jwks.json"));
+    assert_eq!(verifier.jwks_source().unwrap().url, "https://keys.test/jwks.json");
     assert!(verifier.awaits_keys() && !by_secret().awaits_keys());
     let first = RSA.sign(Algorithm::RS256, Some("first"), &somebody());
     let second = OTHER_RSA.sign(Algorithm::RS256, Some("second"), &somebody());

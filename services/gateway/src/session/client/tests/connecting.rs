@@ -199,7 +199,7 @@ fn a_returning_client_has_its_server_side_subscriptions_again_as_far_as_its_user
     let mut client = TestClient::new(settings());
     let position = json!({"recover": true, "offset": 3, "epoch": "e"});
     let subs = json!({
-        "history:a": position, "open:b": {}, "closed:c": position, "nowhere:d": position, "two words": position, "": position,
+        "history:a": position, "open:b": {}, "closed:c": position, "nowhere:d": position, "two\nlines": position, "": position,
     });
     client.say(json!({"id": 1, "connect": {"token": token(60, &[]), "subs": subs}}));
     let (history, request) = client.next_subscribe();
@@ -324,7 +324,7 @@ fn a_session_has_connected_when_its_connect_is_answered() {
 
 #[test]
 fn a_user_whose_id_no_channel_can_carry_connects_without_the_personal_channel() {
-    for user in ["two words", "고라니", "CN=x,OU=y", "a#b", &"x".repeat(300)] {
+    for user in ["two\nlines", "\u{fffd}", "CN=x,OU=y", "a#b", &"x".repeat(300)] {
         let mut client =
             TestClient::new(ClientSettings { personal_channels: vec!["open:me".to_owned()], ..settings() });
         let replies = client.say(json!({"id": 1, "connect": {"token": token_of(user)}}));

@@ -90,7 +90,6 @@ fn a_sub_refresh_with_an_expired_token_lets_the_client_subscribe_again() {
 
 #[test]
 fn kept_history_recovers_whether_a_client_asks_or_not_unless_it_is_for_reading_only() {
-    let mut client = TestClient::connected();
     for (channel, asks, expected) in [
         ("kept:a", false, json!(true)),
         ("kept:b", true, json!(true)),
@@ -99,6 +98,7 @@ fn kept_history_recovers_whether_a_client_asks_or_not_unless_it_is_for_reading_o
         ("readable:a", false, Value::Null),
         ("readable:b", true, Value::Null),
     ] {
+        let mut client = TestClient::connected();
         let wanted = json!({"channel": channel, "recoverable": asks, "positioned": asks});
         client.say(json!({"id": 2, "subscribe": wanted}));
         let (ticket, request) = client.next_subscribe();
@@ -355,11 +355,19 @@ fn a_backend_can_end_a_subscription() {
 fn the_name_of_a_channel_is_bounded() {
     let mut client = TestClient::connected();
     let longest = format!("open:{}", "c".repeat(250));
-    client.say(json!({"id": 2, "subscribe": {"channel": longest}}));
-    assert_eq!(&*client.next_subscribe().1.channel, longest);
-    for name in
-        [format!("{longest}c"), "open:two words".to_owned(), "open:\u{ae30}".to_owned(), String::new()]
-    {
+    let longest_hangul = format!("open:{}c", "가".repeat(83));
+    for (id, name) in [(2, &longest), (3, &longest_hangul)] {
+        client.say(json!({"id": id, "subscribe": {"channel": name}}));
+        assert_eq!(&*client.next_subscribe().1.channel, name);
+    }
+    for name in [
+        format!("{longest}c"),
+        format!("{longest_hangul}c"),
+        "open:two\nlines".to_owned(),
+        "open:\u{85}".to_owned(),
+        "open:\u{fffd}".to_owned(),
+        String::new(),
+    ] {
         let replies = client.say(json!({"id": 3, "subscribe": {"channel": name}}));
         assert_eq!(error_code(&replies[0]), 107, "{name}");
     }
