@@ -80,7 +80,7 @@ impl InitArguments {
         let chosen = if is_terminal {
             self.asked(&mut io::stdin().lock(), &mut io::stderr()).map_err(InitFailed::NoAnswer)?
         } else {
-            self.without_questions()?
+            self.chosen_by_flags()?
         };
         let text = chosen.settings(&secret(), &secret());
         let settings = Settings::from_text(&text, &std::collections::HashMap::new())?;
@@ -119,7 +119,7 @@ impl InitArguments {
     }
 
     /// The choices without questions. The origin has no default here: a wrong one is a page that cannot connect.
-    fn without_questions(self) -> Result<Chosen, InitFailed> {
+    fn chosen_by_flags(self) -> Result<Chosen, InitFailed> {
         if self.origin.is_empty() {
             return Err(InitFailed::NobodyToAsk);
         }
@@ -308,7 +308,7 @@ mod tests {
         let Chosen { origins, namespace, address } = chosen.unwrap();
         assert_eq!((&*namespace, &*address), ("room", "0.0.0.0:80"));
         assert_eq!(origins, ["https://app.example.com"]);
-        for problem in ["bad origin", "letters, digits", "not an IP address"] {
+        for problem in ["bad origin", "letters and digits", "not an IP address"] {
             assert!(output.contains(problem), "{output}");
         }
     }
@@ -328,7 +328,7 @@ mod tests {
     fn an_end_of_the_answers_is_no_answer() {
         assert!(asked(nothing_chosen(), "").0.is_err());
         assert!(asked(nothing_chosen(), "nonsense\n").0.is_err());
-        assert!(matches!(nothing_chosen().without_questions(), Err(InitFailed::NobodyToAsk)));
+        assert!(matches!(nothing_chosen().chosen_by_flags(), Err(InitFailed::NobodyToAsk)));
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl ChannelRules {
         if !is_subscribed && for_subscriber && !for_client {
             return format!("the client is not subscribed: subscribe first, or set {}", option("client"));
         }
-        if !for_client && !(is_subscribed && for_subscriber) {
+        if !(for_client || is_subscribed && for_subscriber) {
             return format!("set {}, or allow_{word}_for_subscriber for subscribers alone", option("client"));
         }
         format!("the client is anonymous: set {}", option("anonymous"))

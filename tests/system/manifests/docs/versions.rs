@@ -13,9 +13,8 @@ static MODULE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)^(?:require )?\s*\S+/([\w-]+)(?:/v\d+)? v(\S+)$").unwrap());
 
 /// A dependency of Maven.
-static ARTIFACT: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"<artifactId>([\w-]+)</artifactId>\s*<version>([\w.]+)</version>").unwrap()
-});
+static ARTIFACT: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"<artifactId>([\w-]+)</artifactId>\s*<version>([\w.]+)</version>").unwrap());
 
 /// What the tests install, by name.
 fn installed() -> BTreeMap<String, String> {
