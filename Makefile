@@ -32,7 +32,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-tools fmt fmt-check lint layers bench audit attack turns simulate fuzz doc ci up down
+.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-tools journeys fmt fmt-check lint layers bench audit attack turns simulate fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -87,6 +87,9 @@ test-spring: test-tools build ## Spring's STOMP client, and a Spring Boot applic
 
 test-tools: ## install what the tests need and the machine lacks
 	@tests/e2e/tools.sh
+
+journeys: ## from a clean clone, by what the documents say: a first app, Spring with two instances, an operator who is woken, a phone's SDK
+	tests/journeys.sh
 
 fmt: ## format the Rust code
 	$(CARGO) fmt --all

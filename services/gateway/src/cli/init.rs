@@ -29,7 +29,7 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8000";
 /// Arguments of `gorani init`.
 #[derive(Debug, Args)]
 pub struct InitArguments {
-    /// Origin of the pages that connect, such as https://app.example.com; may be given several times.
+    /// Origin of the pages that connect, such as `https://app.example.com`; may be given several times.
     #[arg(long)]
     origin: Vec<String>,
     /// Namespace of the channels: chat is for chat:lobby, chat:news and so on.
