@@ -14,7 +14,7 @@ export class Room {
     this.list = new MessageList($("messages"), me);
     const query = `room=${encodeURIComponent(name)}`;
     // The SDK asks for the token when it subscribes, and for a new one before that expires.
-    const subscription = client.newSubscription(`chat:${name}`, { getToken: () => token(`/api/room-token?${query}`), joinLeave: true });
+    const subscription = client.newSubscription(`chat:${name}`, { getToken: () => token(`/api/room-token?${query}`) });
     this.subscription = subscription;
     subscription.on("subscribed", ({ recovered }) => {
       // After a drop the node brings what was missed. After a reload, or where the node began anew, the app has it.
