@@ -235,7 +235,15 @@ impl Upgrades {
             EndpointRefused::Status(refused.status().as_u16(), sentence.to_owned())
         })?;
         let offer = if route.is_sockjs {
-            parse_early(head.method.as_str(), head.version, request.headers())
+            parse_early(head.method.as_str(), head.version, request.headers()).map_err(
+                |refusal| match refusal {
+                    // SockJS has a 400 here, which its suites look for.
+                    HandshakeRefusal::UpgradeRequired => {
+                        HandshakeRefusal::BadRequest("an upgrade is missing")
+                    }
+                    refusal => refusal,
+                },
+            )
         } else {
             parse(head.method.as_str(), head.version, request.headers())
         }?;
@@ -329,11 +337,6 @@ impl HandshakeAnswer {
         }
     }
 
-    /// True for a 426, which names itself in `Connection` too (RFC 9110 §7.8).
-    pub fn requires_upgrade(&self) -> bool {
-        self.status == 426
-    }
-
     fn response(&self) -> String {
         let reason =
             actix_http::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
@@ -346,7 +349,8 @@ impl HandshakeAnswer {
         if !sentence.is_empty() {
             head.push_str("Content-Type: text/plain; charset=utf-8\r\n");
         }
-        let connection = if self.requires_upgrade() { "Upgrade, close" } else { "close" };
+        // RFC 9110 §7.8: who sends Upgrade names it in Connection.
+        let connection = if self.status == 426 { "Upgrade, close" } else { "close" };
         let length = sentence.len();
         head.push_str(&format!("Content-Length: {length}\r\nConnection: {connection}\r\n\r\n{sentence}"));
         head

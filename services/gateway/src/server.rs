@@ -275,9 +275,6 @@ async fn not_upgraded(request: HttpRequest) -> HttpResponse {
     for header in answer.headers {
         response.insert_header(*header);
     }
-    if answer.requires_upgrade() {
-        response.upgrade("websocket");
-    }
     response.content_type("text/plain; charset=utf-8").body(answer.sentence)
 }
 

@@ -113,7 +113,7 @@ fn what_makes_no_good_settings_writes_no_file() {
     let files = TempDir::new().unwrap();
     for (arguments, problem) in [
         (&["--origin", "app.example.com"][..], "https://host"),
-        (&["--origin", "http://a", "--namespace", "a:b"], "letters, digits"),
+        (&["--origin", "http://a", "--namespace", "a:b"], "letters and digits"),
         (&["--origin", "http://a", "--address", "localhost"], "http.address"),
         (&["--origin", "http://a", "--address", "1.2.3.4:5\"\n[x]"], "http.address"),
         (&[], "--origin"),
