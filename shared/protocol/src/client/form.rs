@@ -128,6 +128,15 @@ impl ClientForm {
         }
     }
 
+    /// True for a client's pong, as SDKs write it. One that is written in another way is seen when it is decoded.
+    #[must_use]
+    pub fn is_pong(self, message: &[u8]) -> bool {
+        match self {
+            Json => message.trim_ascii() == b"{}",
+            Protobuf => message.is_empty(),
+        }
+    }
+
     /// The answer to connect.
     pub fn reply_connect(self, id: u32, result: &ConnectResult<'_>, out: &mut BytesMut) {
         match self {

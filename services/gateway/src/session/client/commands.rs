@@ -16,7 +16,9 @@ const PENDING_REQUESTS: usize = 64;
 impl ClientSession {
     /// Runs one command, or keeps it if it has to wait.
     pub(super) fn take_command(&mut self, encoded: &[u8], now: Now, actions: &mut Actions) {
-        if !self.waiting.is_empty() || self.budget.is_over() || !self.run_encoded(encoded, now, actions) {
+        // A pong waits for nothing: behind a request that takes long it would come too late.
+        let waits = !self.waiting.is_empty() || self.budget.is_over();
+        if (waits && !self.traits.form.is_pong(encoded)) || !self.run_encoded(encoded, now, actions) {
             self.waiting_bytes = self.waiting_bytes.saturating_add(size_of_command(encoded));
             self.waiting.push_back(encoded.into());
         }

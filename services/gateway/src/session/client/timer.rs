@@ -10,7 +10,7 @@ use crate::{
     disconnect::{Disconnect, ErrorCode, Unsubscribed},
     refusal_log::LogCause,
     session::{
-        Action, Actions, Now,
+        Action, Actions, Now, Session,
         shared::deadlines::{self, has_expired, is_due, ttl},
     },
 };
@@ -29,7 +29,11 @@ impl ClientSession {
             return self.close(if is_waiting { Disconnect::INTERNAL } else { Disconnect::STALE }, actions);
         }
         if self.clock.pings.is_unanswered(now.instant) {
-            return self.close(Disconnect::NO_PONG, actions);
+            if !self.is_blocked() {
+                return self.close(Disconnect::NO_PONG, actions);
+            }
+            // Nothing is read while so many commands wait; the pong may be among what is not.
+            self.clock.pings.await_pong(self.policy.settings.pong_timeout, now.instant);
         }
         if is_due(self.clock.expires, now) {
             return self.close(Disconnect::EXPIRED, actions);

@@ -38,6 +38,11 @@ impl Pings {
         is_due
     }
 
+    /// Gives the client so much time for its pong, from now on.
+    pub(in crate::session) fn await_pong(&mut self, timeout: Duration, now: Instant) {
+        self.pong_by = Some(now + timeout);
+    }
+
     /// Takes a pong, or a message, behind which the pong may have to wait. False if no pong was awaited.
     pub(in crate::session) fn take_pong(&mut self) -> bool {
         self.pong_by.take().is_some()

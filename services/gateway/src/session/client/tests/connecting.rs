@@ -149,6 +149,20 @@ fn a_pong_that_nobody_asked_for_is_a_bad_request() {
 }
 
 #[test]
+fn a_pong_waits_behind_no_command() {
+    let mut client = TestClient::connected();
+    client.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));
+    let (ticket, _) = client.next_subscribe();
+    client.say(json!({"id": 3, "unsubscribe": {"channel": "open:a"}}));
+    assert_eq!(client.pass(25), [json!({})]);
+    client.say_text("{}");
+    client.advance(Duration::from_secs(20));
+    client.signal(Signal::Timer);
+    assert!(client.closed.is_none(), "its pong was taken while the broker let its subscribe wait");
+    assert_eq!(client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default()))).len(), 2);
+}
+
+#[test]
 fn native_pings_replace_the_protocols_own() {
     let mut client = TestClient::new(settings());
     client.session.traits = TransportTraits { native_ping: true, ..TransportTraits::default() };

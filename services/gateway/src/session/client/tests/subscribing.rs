@@ -229,6 +229,24 @@ fn what_waits_is_bounded_by_not_reading_on() {
 }
 
 #[test]
+fn a_pong_that_could_not_be_read_is_awaited_until_it_can_be() {
+    let mut client = TestClient::connected();
+    client.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));
+    let (ticket, _) = client.next_subscribe();
+    for id in 3..300 {
+        client.say(json!({"id": id, "unsubscribe": {"channel": "open:a"}}));
+    }
+    assert!(client.session.is_blocked());
+    client.pass(25);
+    client.pass(8);
+    assert!(client.closed.is_none());
+    client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+    assert!(!client.session.is_blocked());
+    client.pass(8);
+    assert_eq!(client.closed_with(), 3012);
+}
+
+#[test]
 fn a_lost_place_is_told_so_that_the_client_comes_back() {
     let mut client = TestClient::subscribed("forced:a", top(1));
     let pushes = client.signal(Signal::Insufficient("forced:a".into()));
