@@ -13,8 +13,8 @@ source=$(git -C "$(dirname "${BASH_SOURCE[0]}")" rev-parse --show-toplevel)
 clone=$(mktemp -d)
 trap 'rm -rf "$clone"' EXIT
 git clone --quiet "$source" "$clone"
-# What is built already need not be built again.
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$source/target}
+# A target directory of its own: the tests have the path of their checkout built in.
+export CARGO_TARGET_DIR=$clone/target
 export GORANI_BIN=$CARGO_TARGET_DIR/debug/gorani
 cd "$clone"
 make test-tools build

@@ -1,4 +1,4 @@
-//! What the log tells an operator of refused clients: the cause once, with the setting that decides it; and lines of connections.
+//! The log tells an operator of refused clients: the cause once, with the setting that decides it; and lines of connections.
 
 use std::time::Duration;
 

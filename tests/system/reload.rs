@@ -59,7 +59,7 @@ async fn connect(node: &Node, secret: &str) -> Result<Client, u16> {
     }
 }
 
-/// How many lines of the log say so.
+/// Number of lines of the log that say so.
 fn told(node: &Node, what: &str) -> usize {
     node.output().matches(what).count()
 }

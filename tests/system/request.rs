@@ -123,7 +123,7 @@ fn nothing_is_processed_after_an_answer_that_closes() {
     }
 }
 
-/// What the HTTP clients of Java and `curl --http2` offer with every request.
+/// The upgrade that the HTTP clients of Java and `curl --http2` offer with every request.
 const OFFERS_HTTP_2: &str =
     "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n";
 

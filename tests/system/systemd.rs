@@ -1,4 +1,4 @@
-//! What a node tells systemd (`Type=notify`): a real datagram socket takes the place of the service manager. sd_notify(3).
+//! A node tells systemd of its life (`Type=notify`): a real datagram socket takes the place of the service manager. sd_notify(3).
 
 use std::{
     fs,

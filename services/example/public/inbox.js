@@ -1,4 +1,4 @@
-// What is for this user alone: the personal channel, to which the node subscribes every connection of the user by itself.
+// Messages for this user alone: the personal channel, to which the node subscribes every connection of the user by itself.
 
 import { $, ask, MessageList, newKey } from "./page.js";
 

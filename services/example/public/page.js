@@ -1,4 +1,4 @@
-// What the parts of the page share.
+// Common to the parts of the page.
 
 export const $ = (id) => document.getElementById(id);
 

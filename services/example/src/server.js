@@ -15,7 +15,7 @@ const environment = process.env;
 const host = environment.APP_HOST ?? "127.0.0.1";
 const port = Number(environment.APP_PORT ?? 3000);
 const pushUrl = (environment.PUSH_URL ?? "http://127.0.0.1:8000").replace(/\/$/, "");
-/** Where browsers reach the node; in production a balancer's name, while the app may take a shorter way. */
+/** The node's address for browsers; in production a balancer's name, while the app may take a shorter way. */
 const publicPushUrl = (environment.PUSH_PUBLIC_URL ?? pushUrl).replace(/\/$/, "");
 const apiKey = secretOf("GORANI__API__KEYS").split(",")[0];
 const tokenSecret = secretOf("GORANI__TOKEN__HMAC_SECRET");

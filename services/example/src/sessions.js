@@ -1,4 +1,4 @@
-// Who is signed in, by a signed cookie. There is no password: whoever says a name has it. A real app puts its own sign-in here; all that
+// The signed-in user, by a signed cookie. There is no password: whoever says a name has it. A real app puts its own sign-in here; all that
 // Gorani wants of it is the user's id in the tokens.
 
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";

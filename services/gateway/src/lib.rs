@@ -109,7 +109,7 @@ pub const STOMP_SOCKJS_PATH: &str = "/stomp/sockjs";
 pub struct Gorani {
     settings: Settings,
     endpoints: Vec<Served>,
-    /// How the settings are read again, and what asks for it.
+    /// The way to read the settings again, and the requests for it.
     reload: Option<(LoadSettings, mpsc::Receiver<()>)>,
 }
 
@@ -148,7 +148,7 @@ impl Served {
 
 type MakeEndpoint = Box<dyn FnOnce(&Arc<Node>) -> Result<Arc<dyn Endpoint>, OriginError>>;
 
-/// What an operator should know of settings that are allowed, and of the system that a node with them would run on. A node logs
+/// Warnings for an operator about settings that are allowed, and about the system that a node with them would run on. A node logs
 /// these sentences when it starts, and `gorani check` prints them.
 pub fn startup_warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = variables::of_process();

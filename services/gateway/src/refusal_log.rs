@@ -142,7 +142,7 @@ struct Subjects {
     others: Option<Repeated>,
 }
 
-/// What was logged lately about refusals, by cause and subject. Shared by all workers of a node; touched by refusals alone.
+/// The refusals that were logged lately, by cause and subject. Shared by all workers of a node; touched by refusals alone.
 #[derive(Default)]
 pub struct RefusalLog([Mutex<Subjects>; LogCause::ALL.len()]);
 

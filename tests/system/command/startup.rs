@@ -1,4 +1,4 @@
-//! What `gorani check` and `gorani serve` say of the same settings: the same warnings, the same refusals.
+//! `gorani check` and `gorani serve` give the same warnings and refusals for the same settings.
 
 use std::{
     io::{BufRead, BufReader},

@@ -1,4 +1,4 @@
-//! What the Dart and the Swift SDK send, byte for byte, and what they need of the answers. Neither runs where these tests do;
+//! The bytes that the Dart and the Swift SDK send, and what they need of the answers. Neither runs where these tests do;
 //! `recorded/*.txt` says how the bytes were made.
 //!
 //! Of an answer these SDKs want: the id of the command; a result's presence even where it is empty (Dart throws at a reply without

@@ -55,12 +55,12 @@ pub enum InitFailed {
     /// The terminal was closed or failed.
     #[error("no answer: {0}")]
     NoAnswer(#[source] io::Error),
-    /// What was asked for makes no good settings.
+    /// The settings that were asked for are no good ones.
     #[error(transparent)]
     Settings(#[from] SettingsError),
 }
 
-/// What goes into the file.
+/// The choices that go into the file.
 #[derive(Debug)]
 struct Chosen {
     origins: Vec<String>,
@@ -223,7 +223,7 @@ fn create(file: &Path, text: &str) -> Result<(), InitFailed> {
     Ok(())
 }
 
-/// What to do with the file, as commands to copy.
+/// The next steps with the file, as commands to copy.
 fn next_steps(file: &Path, mut address: SocketAddr, chosen: &Chosen) -> String {
     let shown = file.display();
     let config = shell_word(&file.display().to_string());

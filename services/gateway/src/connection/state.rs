@@ -174,32 +174,27 @@ impl ConnectionState {
         let (code, why) = (reason.code, &*reason.reason);
         let seconds = self.opened_at.elapsed().as_secs();
         let (user, client, node) = (&*user, &*client, &*self.runner.node.policy.node_name);
+        // The level of a line is a constant of its place.
+        macro_rules! closed {
+            ($level:ident) => {
+                tracing::$level!(
+                    client,
+                    user,
+                    node,
+                    transport,
+                    protocol,
+                    peer,
+                    code,
+                    reason = why,
+                    seconds,
+                    "connection closed"
+                )
+            };
+        }
         if self.transport.is_brief || !self.is_authenticated {
-            tracing::debug!(
-                client,
-                user,
-                node,
-                transport,
-                protocol,
-                peer,
-                code,
-                reason = why,
-                seconds,
-                "connection closed"
-            );
+            closed!(debug);
         } else {
-            tracing::info!(
-                client,
-                user,
-                node,
-                transport,
-                protocol,
-                peer,
-                code,
-                reason = why,
-                seconds,
-                "connection closed"
-            );
+            closed!(info);
         }
     }
 

@@ -20,7 +20,7 @@ const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// Bytes of a node's name at most: it stands in log lines and in a label of a metric.
 const NODE_NAME_MAX_BYTES: usize = 128;
-/// Where Linux tells the name of the host.
+/// The file in which Linux tells the name of the host.
 const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 
 /// The node itself.

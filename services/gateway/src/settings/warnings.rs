@@ -62,7 +62,7 @@ impl Settings {
         found.into_iter().filter_map(|(key, is_weak)| is_weak.then_some(key)).collect()
     }
 
-    /// What contradicts what in `channel.defaults` and in each namespace.
+    /// Options that contradict one another in `channel.defaults` and in each namespace.
     fn namespace_warnings(&self, callers: Callers) -> Vec<String> {
         let (position_ttl, position_key) = match self.broker.kind {
             BrokerKind::Memory => (self.broker.memory.position_ttl, "broker.memory.position_ttl"),

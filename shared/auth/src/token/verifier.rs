@@ -44,7 +44,7 @@ struct SettingsKeys {
     is_configured: bool,
 }
 
-/// Where a JWK set is fetched from.
+/// The address that a JWK set is fetched from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwksSource {
     /// `token.jwks_url`.

@@ -13,7 +13,7 @@ pub(super) struct Block {
     /// The heading of the second level above it; empty before the first.
     pub section: String,
     pub language: String,
-    /// What stands behind the language: a file's name, `run`, `terminal`, `output`. Empty: it is only shown.
+    /// The word behind the language: a file's name, `run`, `terminal`, `output`. Empty: it is only shown.
     pub word: String,
     pub text: String,
 }

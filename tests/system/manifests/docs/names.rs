@@ -19,10 +19,10 @@ use super::{
     blocks::{all, applications, pages, prose, text},
 };
 
-/// What stands between backticks, in one line.
+/// The text between backticks, in one line.
 static SPAN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"`([^`\n]+)`").unwrap());
 static DOTTED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^([a-z0-9_]+)(?:\.[a-z0-9_]+)+$").unwrap());
-/// What follows the dot in the names of files.
+/// Endings of the names of files, behind the dot.
 const EXTENSIONS: [&str; 13] =
     ["cfg", "rs", "md", "toml", "js", "mjs", "py", "lua", "yml", "yaml", "json", "proto", "java"];
 static OPTION: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^(?:allow|force|history)_[a-z_]+$").unwrap());
@@ -35,7 +35,7 @@ static CODE: LazyLock<Regex> = LazyLock::new(|| {
     .unwrap()
 });
 static CODE_ROW: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?m)^\| (\d{3,4}) \|").unwrap());
-/// Where errors, ends of subscriptions and ends of connections have their codes.
+/// The files in which errors, ends of subscriptions and ends of connections have their codes.
 const CODES: [std::ops::RangeInclusive<u16>; 3] = [102..=121, 2000..=2019, 2500..=2599];
 const DISCONNECTS: std::ops::RangeInclusive<u16> = 3001..=3599;
 static METRIC: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bgorani_[a-z][a-z_]*[a-z]\b").unwrap());
@@ -53,7 +53,7 @@ static TARGET: LazyLock<Regex> =
 
 static PICTURE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#"(?:src|srcset)="([^"]+)""#).unwrap());
 
-/// What a page says by name: the spans of its text and the lines of its commands, with the page.
+/// The names that a page says: the spans of its text and the lines of its commands, with the page.
 fn named() -> Vec<(String, String)> {
     let mut named = Vec::new();
     for page in pages() {

@@ -42,7 +42,7 @@ fn scripts(html: &str) -> Result<(), String> {
     script.captures_iter(html).try_for_each(|found| read_by_program("js", &found[1]))
 }
 
-/// What is wrong with a block, by the reader of its language.
+/// The mistake in a block, by the reader of its language.
 fn problem(block: &Block) -> Result<(), String> {
     match &*block.language {
         "toml" => check(&block.text, &[]),

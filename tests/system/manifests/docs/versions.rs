@@ -16,7 +16,7 @@ static MODULE: LazyLock<Regex> =
 static ARTIFACT: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"<artifactId>([\w-]+)</artifactId>\s*<version>([\w.]+)</version>").unwrap());
 
-/// What the tests install, by name.
+/// The packages that the tests install, by name.
 fn installed() -> BTreeMap<String, String> {
     let package: Value = serde_json::from_str(&text("tests/e2e/package.json")).unwrap();
     let npm = package["devDependencies"].as_object().unwrap().iter();

@@ -26,7 +26,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// The ports that pages name: that of the node and that of the reader's own application.
 const PORTS: [&str; 2] = ["8000", "3000"];
 
-/// What the blocks that go on have in common with those that end: waiting for what they start.
+/// The common part of blocks that go on and blocks that end: waiting for what they start.
 const SHELL: &str = r#"
 set -euo pipefail
 open() { local n=0 port; for port in $PORTS; do if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then n=$((n + 1)); fi; done; echo "$n"; }

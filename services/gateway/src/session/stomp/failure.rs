@@ -30,7 +30,7 @@ pub(super) struct Failure {
     details: Option<Box<FailureDetails>>,
 }
 
-/// What the body of an ERROR tells beside its message.
+/// Details in the body of an ERROR beside its message.
 #[derive(Debug, Default)]
 struct FailureDetails {
     destination: String,

@@ -1,8 +1,8 @@
-//! Who may connect to a node and call it, for the warnings about options that nobody can use.
+//! The callers of a node: who may connect and call, for the warnings about options that nobody can use.
 
 use crate::settings::Settings;
 
-/// Who may connect and call, as the settings have it: the permissions of channels mean nothing without them.
+/// The callers that the settings let in: the permissions of channels mean nothing without them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Callers {
     /// Clients with a user id: there is a key for their tokens.

@@ -114,7 +114,7 @@ final class GoraniNode implements AutoCloseable {
     }
   }
 
-  /** Where the Centrifuge SDKs connect. */
+  /** The address for the Centrifuge SDKs. */
   String websocket() {
     return websocket(http);
   }
@@ -136,7 +136,7 @@ final class GoraniNode implements AutoCloseable {
     return response.body();
   }
 
-  /** What a backend without an SDK does. */
+  /** Publishes as a backend without an SDK does. */
   void publish(String channel, String json) throws IOException, InterruptedException {
     api("publish", "{\"channel\":\"%s\",\"data\":%s}".formatted(channel, json));
   }

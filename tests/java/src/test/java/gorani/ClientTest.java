@@ -24,7 +24,7 @@ import io.github.centrifugal.centrifuge.PublishResult;
 import io.github.centrifugal.centrifuge.RPCResult;
 import io.github.centrifugal.centrifuge.StreamPosition;
 
-/** What an app does with centrifuge-java, which speaks protobuf alone, on one node. */
+/** An app's use of centrifuge-java, which speaks protobuf alone, on one node. */
 class ClientTest {
   private static GoraniNode node;
 

@@ -10,7 +10,7 @@ import io.github.centrifugal.centrifuge.Options;
 import io.github.centrifugal.centrifuge.ServerSubscribedEvent;
 import io.github.centrifugal.centrifuge.SubscribedEvent;
 
-/** What was published while centrifuge-java was away comes once and in order. */
+/** Publications from while centrifuge-java was away come once and in order. */
 class RecoveryTest {
   private static void publish(GoraniNode node, String channel, int from, int to) throws Exception {
     for (int number = from; number < to; number++) {

@@ -41,7 +41,7 @@ final class Sdk extends EventListener implements AutoCloseable {
   final BlockingQueue<ConnectingEvent> connecting = new LinkedBlockingQueue<>();
   final BlockingQueue<ConnectedEvent> connected = new LinkedBlockingQueue<>();
   final BlockingQueue<DisconnectedEvent> disconnected = new LinkedBlockingQueue<>();
-  /** What comes in the channels that the server subscribed the client to. */
+  /** Publications of the channels that the server subscribed the client to. */
   final BlockingQueue<ServerPublicationEvent> publications = new LinkedBlockingQueue<>();
   final BlockingQueue<ServerSubscribedEvent> subscribed = new LinkedBlockingQueue<>();
   final BlockingQueue<ServerUnsubscribedEvent> unsubscribed = new LinkedBlockingQueue<>();
