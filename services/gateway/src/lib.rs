@@ -14,6 +14,7 @@
 //! | [`http`], [`http_session`], [`connection`], [`endpoint`] | requests, sessions that outlive them, connections, the trait of endpoints |
 //! | [`node`] | the broker and the workers; publishing |
 //! | [`hub`] | one per worker: channel → subscriptions; encode once, deliver |
+//! | [`proxy`] | calls to the backend that decide or answer clients' commands |
 //! | [`session`], [`outbox`] | a client's protocol as a state machine; its waiting bytes |
 //! | [`mod@format`] | what is published as clients see it: protocols, framings |
 //! | [`settings`], [`metrics`], [`session_command`], [`disconnect`] | the words that all rooms share |
@@ -45,6 +46,8 @@ pub mod metrics;
 pub mod node;
 pub mod outbox;
 pub mod page;
+pub mod proxy;
+pub mod proxy_call;
 pub mod random;
 pub mod receive;
 pub mod refusal_log;

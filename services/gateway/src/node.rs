@@ -42,6 +42,7 @@ use crate::{
         limit::{budget_bytes, pending_bytes},
     },
     metrics::Metrics,
+    proxy_call::ProxyRoutes,
     refusal_log::RefusalLog,
     session::shared::policy::Policy,
     settings::{BrokerKind, Settings, SettingsError},
@@ -131,6 +132,7 @@ impl Node {
         let policy = Policy {
             rules: ChannelRules::new(&settings.channel).map_err(|error| refused("channel", &error))?,
             tokens: TokenVerifier::new(&settings.token).map_err(|error| refused("token", &error))?,
+            proxies: ProxyRoutes::default(),
             settings: settings.client.clone(),
             node_id: id.clone(),
             node_name: settings.node.name_or(&id),

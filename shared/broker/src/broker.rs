@@ -7,7 +7,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::{BrokerError, ChannelEvent, ClientInfo, Cluster, Position, Publication, queue::Queues};
+use crate::{
+    BrokerError, ChannelEvent, ClientInfo, Cluster, Position, Publication, hook_store::HookStore,
+    queue::Queues,
+};
 
 /// The bounds of a channel's history. Both must be above zero for the channel to keep history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -272,6 +275,11 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Its work queues, if it has any.
     fn queues(&self) -> Option<&dyn Queues> {
+        None
+    }
+
+    /// Its store of hooks, if it has one.
+    fn hook_store(&self) -> Option<&dyn HookStore> {
         None
     }
 

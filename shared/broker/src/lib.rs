@@ -5,6 +5,7 @@
 //!
 //! - [`publication`]: what travels.
 //! - [`broker`], [`cluster`]: the contract.
+//! - [`hook_store`]: who is there, in the whole cluster, and the events that tell a backend.
 //! - [`memory`]: one node, in this process.
 //! - [`redis`]: a cluster, through Redis.
 //! - `contract` (a feature): the test suite that every implementation runs.
@@ -13,6 +14,7 @@ pub mod broker;
 pub mod cluster;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+pub mod hook_store;
 pub mod memory;
 pub mod publication;
 pub mod queue;

@@ -105,6 +105,13 @@ impl ActionRunner {
                 let settled = self.worker.consumers.clone().acknowledge(queue, ids, is_handled);
                 Effect::Pending(ticket, settled.map(Outcome::Acknowledged).boxed_local())
             }
+            Action::Proxy(ticket, call) => {
+                let answered = self.worker.proxies.clone().call(*call);
+                Effect::Pending(
+                    ticket,
+                    answered.map(|outcome| Outcome::Proxied(Box::new(outcome))).boxed_local(),
+                )
+            }
             Action::History(ticket, channel, query, retention) => {
                 let read = self.worker.reads.clone().history(self.key, channel, query, retention);
                 Effect::Pending(ticket, read.map(Outcome::History).boxed_local())

@@ -30,6 +30,7 @@ use crate::{
     format::views::AROUND_BYTES,
     memory::{MemoryBudget, ReplyPermit},
     metrics::{Metrics, TrafficCounters},
+    proxy::ProxyClients,
     session::Signal,
     session_command::SessionCommand,
     tasks::Tasks,
@@ -59,6 +60,8 @@ pub struct Worker {
     pub consumers: Rc<QueueConsumers>,
     /// Slots of its sessions among their users' connections.
     pub user_limit: Rc<UserLimit>,
+    /// Calls to the backend.
+    pub proxies: Rc<ProxyClients>,
     catch_up: Rc<CatchUp>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) load: Arc<InboxLoad>,
@@ -129,6 +132,7 @@ impl Worker {
             history,
             reads,
             user_limit,
+            proxies: Rc::default(),
             metrics: metrics.clone(),
             load,
             tasks,

@@ -14,6 +14,7 @@ use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     format::{encoding::SubscriptionFormat, message_headers::MessageKind},
     memory::ReplyPermit,
+    proxy_call::{ProxyCall, ProxyOutcome},
 };
 
 /// Names a request to the node, so that its outcome finds the command it belongs to.
@@ -95,6 +96,8 @@ pub enum Action {
     StopFetching(Ticket),
     /// These messages of a work queue were handled, or (false) are for others.
     Acknowledge(Ticket, Arc<str>, Vec<DeliveryId>, bool),
+    /// Ask the backend.
+    Proxy(Ticket, Box<ProxyCall>),
     /// Read history.
     History(Ticket, Arc<str>, HistoryQuery, Retention),
     /// Read presence.
@@ -122,6 +125,8 @@ pub enum Outcome {
     Fetched(Result<Vec<QueueDelivery>, ErrorCode>),
     /// Of [`Action::Acknowledge`].
     Acknowledged(Result<(), ErrorCode>),
+    /// Of [`Action::Proxy`].
+    Proxied(Box<ProxyOutcome>),
     /// Of [`Action::History`], with the permit for a large reply.
     History(Result<(HistoryPage, Option<ReplyPermit>), ErrorCode>),
     /// Of [`Action::Presence`], with the permit for a large reply.

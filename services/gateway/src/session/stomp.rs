@@ -304,7 +304,9 @@ impl Session for StompSession {
             Outcome::Fetched(_) if self.state == StompState::Leaving => Ok(()),
             Outcome::Fetched(fetched) => self.on_fetched(ticket, fetched, actions),
             // No other action of this session has a ticket.
-            Outcome::History(_) | Outcome::Presence(_) | Outcome::PresenceStats(_) => Ok(()),
+            Outcome::Proxied(_) | Outcome::History(_) | Outcome::Presence(_) | Outcome::PresenceStats(_) => {
+                Ok(())
+            }
         };
         let frame = self.receipts.done(ticket);
         if let Err(failure) = result {

@@ -44,6 +44,7 @@ pub(in crate::session) fn policy(namespaces: Value, settings: ClientSettings) ->
         settings,
         node_id: "0badcafe".into(),
         node_name: "tests".into(),
+        proxies: Default::default(),
         key_wanted: tokio::sync::Notify::new(),
         log: RefusalLog::default(),
     })

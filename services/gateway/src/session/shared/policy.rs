@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::{deadlines::has_expired, recovery::retention};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
+    proxy_call::ProxyRoutes,
     refusal_log::{LogCause, RefusalLog},
     session::Now,
     settings::ClientSettings,
@@ -28,6 +29,8 @@ pub struct Policy {
     pub rules: ChannelRules,
     /// Keys of tokens; a reload replaces them.
     pub tokens: TokenVerifier,
+    /// The proxies that decide in the place of these rules.
+    pub proxies: ProxyRoutes,
     /// Limits and times.
     pub settings: ClientSettings,
     /// The node's id, 8 hexadecimal digits.

@@ -1,0 +1,337 @@
+//! The store of hooks: who is connected, which channels are occupied and who is a member of them, in the whole cluster, and the events that
+//! tell a backend of each change. One atomic step changes the store and appends the events: no event without a change, no change
+//! without its event.
+//!
+//! The store has partitions, each with an order of its own: a session is in that of its user (an anonymous one in that of its
+//! client), a channel and its members in that of the channel. For each endpoint of the backend a partition has a queue, from
+//! whose head one node delivers.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::BrokerError;
+
+/// The number of a partition, below [`HookStorePlan::partitions`].
+pub type Partition = u16;
+
+/// The settings of a store of hooks, the same on all nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookStorePlan {
+    /// Number of partitions. The medium keeps the number that it was first opened with.
+    pub partitions: Partition,
+    /// The queues.
+    pub endpoints: Vec<HookQueuePlan>,
+    /// Time for which the last number of a session that ended is kept.
+    pub sequence_ttl: Duration,
+}
+
+/// The queue of one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookQueuePlan {
+    /// The endpoint's name.
+    pub name: Arc<str>,
+    /// Events of one partition that may wait; over it the oldest go, and are counted.
+    pub max_events: u64,
+    /// Bytes of one partition that may wait.
+    pub max_bytes: u64,
+    /// Dead letters of one partition that are kept.
+    pub max_dead_letters: u64,
+}
+
+/// The kind of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HookEventKind {
+    /// A session began.
+    Connected,
+    /// A session ended.
+    Disconnected,
+    /// A session subscribed to a channel.
+    Subscribed,
+    /// A session left a channel.
+    Unsubscribed,
+    /// A channel has its first subscription in the cluster.
+    Occupied,
+    /// A channel has lost its last one.
+    Vacated,
+    /// A user has its first session in a channel with presence.
+    MemberAdded,
+    /// A user has lost its last one there.
+    MemberRemoved,
+    /// A client published.
+    Publication,
+    /// Events were lost.
+    Gap,
+    /// What the receiver knows is to be forgotten; the present state follows.
+    Reset,
+}
+
+/// An event that a change may cause. The store gives it its id, and to an event of a session its number and the user's sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookEventDraft {
+    /// The kind.
+    pub kind: HookEventKind,
+    /// Unix milliseconds.
+    pub time_ms: u64,
+    /// Id of the node that it happened on.
+    pub node: Arc<str>,
+    /// Client id; empty where it is about none.
+    pub client: Arc<str>,
+    /// User id; empty where it is about none, or about an anonymous one.
+    pub user: Arc<str>,
+    /// The channel; empty where it is about none.
+    pub channel: Arc<str>,
+    /// The members of a JSON object without its braces, `"transport":"websocket"`; empty for none.
+    pub details: Bytes,
+    /// The endpoints that it is for: indexes into [`HookStorePlan::endpoints`]. None: the store changes, and nothing is told.
+    pub endpoints: Arc<[u16]>,
+}
+
+/// An entry whose first and last node are told: a channel, or a user in a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OccupancyKey {
+    /// The channel.
+    pub channel: Arc<str>,
+    /// The user; `None`: the entry is the channel itself.
+    pub user: Option<Arc<str>>,
+}
+
+/// A change of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookChange {
+    /// A session is there; tells `event` unless it was there already. The event names node, client and user.
+    Connect {
+        /// `Connected`.
+        event: HookEventDraft,
+    },
+    /// A session of this node is gone; tells `event` if it was there under the node of the event.
+    Disconnect {
+        /// `Disconnected`.
+        event: HookEventDraft,
+    },
+    /// Something happened to a session; tells `event` if it is there.
+    Note {
+        /// `Subscribed` or `Unsubscribed`.
+        event: HookEventDraft,
+    },
+    /// The node of the event has the key; tells `event` if no node had, unless its end was not told yet.
+    Enter {
+        /// The key.
+        key: OccupancyKey,
+        /// `Occupied` or `MemberAdded`.
+        event: HookEventDraft,
+    },
+    /// The node of the event no longer has the key. If no other has, tells `event`, or keeps its end as due after `grace`.
+    Leave {
+        /// The key.
+        key: OccupancyKey,
+        /// Time in which a return keeps the end from being told; zero: it is told at once.
+        grace: Duration,
+        /// `Vacated` or `MemberRemoved`.
+        event: HookEventDraft,
+    },
+    /// The end of a key is due: tells `event` if its time is over and no node has it again.
+    EndDue {
+        /// The key.
+        key: OccupancyKey,
+        /// `Vacated` or `MemberRemoved`.
+        event: HookEventDraft,
+    },
+    /// Tells `event`, and changes nothing.
+    Append {
+        /// `Publication`, `Reset`, …
+        event: HookEventDraft,
+    },
+}
+
+/// The answer to [`HookStore::apply`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookApplied {
+    /// All changes were made, in their order. Of each: true if it told its event, or would have if that had an endpoint.
+    Done(Vec<bool>),
+    /// The partition is not that of `run`: its medium lost it or it was begun anew. Nothing was changed.
+    OtherRun {
+        /// The run of the partition now; `None`: it has none, and [`HookStore::begin`] gives it one.
+        run: Option<Arc<str>>,
+    },
+}
+
+/// An event in an queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookEvent {
+    /// Unique, and the same in all retries: `<partition>-<milliseconds>-<number>`. Ids of an queue ascend.
+    pub id: String,
+    /// The event.
+    pub draft: HookEventDraft,
+    /// Of a session's events: the how manieth of the session, from 1, without a hole. Else 0.
+    pub sequence: u64,
+    /// Of a session's events: sessions of the user after it, in the cluster; of an anonymous one 0.
+    pub user_sessions: u64,
+    /// True if it comes again from the dead letters.
+    pub replayed: bool,
+}
+
+/// The state of delivery from an queue, which outlives the node that delivers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HookDeliveryState {
+    /// Attempts with the event at the head that failed.
+    pub tries: u32,
+    /// Unix milliseconds before which it is not tried again; 0: at once.
+    pub next_ms: u64,
+    /// Id of the event that is tried by itself; empty: none.
+    pub suspect: String,
+}
+
+/// The head of an queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HookQueueHead {
+    /// The oldest events, in their order.
+    pub events: Vec<HookEvent>,
+    /// Events that were dropped since the backlog was too long, and not told yet.
+    pub dropped: u64,
+    /// Unix milliseconds of the oldest of them.
+    pub dropped_since_ms: u64,
+    /// Events that wait, these included.
+    pub length: u64,
+    /// Bytes that wait.
+    pub bytes: u64,
+    /// The state of delivery.
+    pub state: HookDeliveryState,
+}
+
+/// What came of a delivery.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HookDelivered {
+    /// Ids of events that are done with.
+    pub taken: Vec<String>,
+    /// Events that become dead letters, with the reason and the attempts.
+    pub dead: Vec<(String, String, u32)>,
+    /// So many dropped events were told by a gap.
+    pub dropped_told: u64,
+    /// The state from now on.
+    pub state: HookDeliveryState,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadHook {
+    /// The event.
+    pub event: HookEvent,
+    /// Why it was given up.
+    pub reason: String,
+    /// Attempts.
+    pub tries: u32,
+    /// Unix milliseconds at which it was given up.
+    pub died_ms: u64,
+}
+
+/// A page of what a node has in a partition, as the store knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HookNodeEntries {
+    /// Its sessions: client and user.
+    pub sessions: Vec<(Arc<str>, Arc<str>)>,
+    /// Its occupancies.
+    pub occupancies: Vec<OccupancyKey>,
+    /// True if there are more.
+    pub has_more: bool,
+}
+
+/// The answer to [`HookStore::due`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HooksDue {
+    /// Keys whose end is due, the earliest first.
+    pub keys: Vec<OccupancyKey>,
+    /// The run of the partition, if it has one.
+    pub run: Option<Arc<str>>,
+}
+
+/// The store of hooks of a broker.
+///
+/// # Order
+/// Changes of one partition take effect in the order of the calls of a node; events lie in an queue in the order of the changes.
+///
+/// # Faults
+/// As with [`crate::Broker`]. After [`BrokerError::UnknownOutcome`] a call of [`HookStore::apply`] may have been carried out:
+/// repeating `Connect`, `Disconnect`, `Enter`, `Leave` and `EndDue` tells nothing twice; `Note` and `Append` may.
+pub trait HookStore: Send + Sync + 'static {
+    /// Opens the store, once at the start. Gives the number of partitions that the medium was first opened with: if it is another
+    /// than the plan's, the store is not open.
+    fn open(&self, plan: HookStorePlan) -> BoxFuture<'static, Result<Partition, BrokerError>>;
+
+    /// Begins a partition anew, unless it has another run than `previous` by now (`None`: it had none): nothing is in it but
+    /// `event`, a `Reset`, at the end of each of its queues, whose waiting events stay. Gives the run that it has then.
+    fn begin(
+        &self,
+        partition: Partition,
+        previous: Option<&str>,
+        event: HookEventDraft,
+    ) -> BoxFuture<'static, Result<Arc<str>, BrokerError>>;
+
+    /// Makes changes, 100 at most, in one atomic step.
+    fn apply(
+        &self,
+        partition: Partition,
+        run: &str,
+        changes: Vec<HookChange>,
+    ) -> BoxFuture<'static, Result<HookApplied, BrokerError>>;
+
+    /// What a node has in a partition, `limit` entries at most after the first `skip`. In no particular order, which stays as long as
+    /// nothing changes.
+    fn entries(
+        &self,
+        partition: Partition,
+        node: &str,
+        skip: u32,
+        limit: u32,
+    ) -> BoxFuture<'static, Result<HookNodeEntries, BrokerError>>;
+
+    /// Nodes that have anything in a partition.
+    fn nodes(&self, partition: Partition) -> BoxFuture<'static, Result<Vec<String>, BrokerError>>;
+
+    /// OccupancyKeys whose end is due, the earliest first, `limit` at most, and the run of the partition.
+    fn due(&self, partition: Partition, limit: u32) -> BoxFuture<'static, Result<HooksDue, BrokerError>>;
+
+    /// The head of an queue: `max_events` at most, and `max_bytes` of them, but one in any case.
+    fn head(
+        &self,
+        partition: Partition,
+        endpoint: &str,
+        max_events: u32,
+        max_bytes: u64,
+    ) -> BoxFuture<'static, Result<HookQueueHead, BrokerError>>;
+
+    /// Notes what came of a delivery, in one atomic step. May be repeated.
+    fn complete(
+        &self,
+        partition: Partition,
+        endpoint: &str,
+        delivered: HookDelivered,
+    ) -> BoxFuture<'static, Result<(), BrokerError>>;
+
+    /// Dead letters of an endpoint in a partition after the event `after` (empty: from the oldest), `limit` at most.
+    fn dead_letters(
+        &self,
+        partition: Partition,
+        endpoint: &str,
+        after: &str,
+        limit: u32,
+    ) -> BoxFuture<'static, Result<Vec<DeadHook>, BrokerError>>;
+
+    /// Takes dead letters out; `replay`: they go to the end of the queue, with the same ids, marked as replayed. Gives how many
+    /// there were.
+    fn take_dead_letters(
+        &self,
+        partition: Partition,
+        endpoint: &str,
+        ids: &[String],
+        replay: bool,
+    ) -> BoxFuture<'static, Result<u64, BrokerError>>;
+
+    /// Deletes the queues and dead letters of endpoints that have been in no plan for `kept`, and gives their names.
+    fn forget_endpoints(
+        &self,
+        partition: Partition,
+        kept: Duration,
+    ) -> BoxFuture<'static, Result<Vec<String>, BrokerError>>;
+}
