@@ -10,9 +10,11 @@
 pub mod backend;
 pub mod client;
 pub mod cluster;
+pub mod connect_codes;
 pub mod error;
 pub mod http;
 pub mod proxies;
+pub mod proxy;
 pub mod stomp;
 #[cfg(test)]
 mod tests;
@@ -32,9 +34,14 @@ pub use self::{
     backend::{BackendTlsSettings, SigningSecretSettings},
     client::{ClientSettings, MemoryBudgetSettings, ReadSettings, SubprotocolChoice, WebSocketSettings},
     cluster::{DrainSettings, MembershipSettings, NodeSettings},
+    connect_codes::{ConnectCloseSettings, ConnectStatusSettings},
     error::SettingsError,
     http::{HttpSettings, HttpTlsSettings, PollSettings, SockJsSettings},
     proxies::TrustedProxies,
+    proxy::{
+        BreakerSettings, ChannelProxySettings, ClientProxySettings, ConfiguredProxy, Http2Choice, ProxyEvent,
+        ProxySettings, RpcSettings,
+    },
     stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
 };
 
@@ -63,7 +70,12 @@ pub struct Settings {
     /// Connection and subscription tokens.
     pub token: TokenSettings,
     /// Options of channels, by namespace.
-    pub channel: ChannelSettings,
+    pub channel: ChannelSettings<ChannelProxySettings>,
+    /// Methods of the backend that clients call.
+    pub rpc: RpcSettings,
+    /// The proxies that namespaces choose by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proxies: Vec<ProxySettings>,
     /// The HTTP API for backends.
     pub api: ApiSettings,
     /// The broker, which carries publications between nodes.
@@ -238,6 +250,7 @@ impl Settings {
         let rules =
             ChannelRules::new(&self.channel).map_err(|error| SettingsError::value("channel", error))?;
         self.validate_personal_channels(&rules)?;
+        self.validate_proxies()?;
         ApiKeys::new(self.api.keys.clone()).map_err(|error| SettingsError::value("api.keys", error))?;
         Origins::new(&self.client.allowed_origins)
             .map_err(|error| SettingsError::value("client.allowed_origins", error))?;
