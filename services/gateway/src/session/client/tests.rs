@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod asked_connect;
+mod asked_receivers;
 mod asking;
 mod commands;
 mod connecting;
