@@ -15,7 +15,9 @@ use crate::hub::{
     tests::{Client, HISTORY, NO_HISTORY},
 };
 use crate::{
-    disconnect::ErrorCode, format::encoding::Framing, session::SubscribeParams,
+    disconnect::{Disconnect, ErrorCode},
+    format::encoding::Framing,
+    session::SubscribeParams,
     session_command::SessionTarget,
 };
 
@@ -360,8 +362,8 @@ async fn a_session_that_gets_its_user_after_the_backend_ended_all_of_that_user_i
     worker.hub_mut().registry_mut().pending_connects.begin(asked.key());
     inbox.dispatch_command(Arc::new(command)).await.unwrap();
     assert!(inbox.ping().await, "the worker has taken it");
-    for client in [&asked, &other] {
-        worker.hub_mut().registry_mut().identify(client.key(), "42".into(), "new".into());
+    for (client, id) in [(&asked, "new"), (&other, "newer")] {
+        worker.hub_mut().registry_mut().identify(client.key(), "42".into(), id.into());
     }
     assert!(asked.was_told_to_end(3503).await);
     assert_eq!(other.signals(), 0, "its connect began after that, or without asking");
