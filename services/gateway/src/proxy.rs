@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use self::{
     breaker::{AdmittedCall, CallResult},
-    limits::NoPlace,
+    limits::NoSlot,
     pool::SharedProxy,
 };
 use crate::{
@@ -117,7 +117,7 @@ enum CallFailure {
     #[error("too many calls wait")]
     Busy,
     #[error("no place in time: max_in_flight calls are under way")]
-    NoPlaceInTime,
+    NoSlotInTime,
     #[error(transparent)]
     Post(#[from] PostError),
     #[error("status {0} instead of 200")]
@@ -132,7 +132,7 @@ impl CallFailure {
         match self {
             Self::BreakerOpen => "breaker_open",
             Self::Busy => "busy",
-            Self::NoPlaceInTime | Self::Post(PostError::Timeout) => "timeout",
+            Self::NoSlotInTime | Self::Post(PostError::Timeout) => "timeout",
             Self::Post(PostError::Stale(_) | PostError::Lost(_)) => "lost",
             Self::Post(error) if error.is_not_processed() => "unreachable",
             Self::Post(_) | Self::Status(_) | Self::Answer(_) => "bad_answer",
@@ -143,7 +143,7 @@ impl CallFailure {
     fn of_client(&self, legacy_errors: bool) -> ProxyFailure {
         let failure = match self {
             Self::Busy => ProxyFailure::NotProcessed(ErrorCode::TOO_MANY_REQUESTS),
-            Self::BreakerOpen | Self::NoPlaceInTime => ProxyFailure::NotProcessed(ErrorCode::INTERNAL),
+            Self::BreakerOpen | Self::NoSlotInTime => ProxyFailure::NotProcessed(ErrorCode::INTERNAL),
             Self::Post(error) if error.is_not_processed() => ProxyFailure::NotProcessed(ErrorCode::INTERNAL),
             Self::Post(PostError::Timeout | PostError::Stale(_) | PostError::Lost(_)) => {
                 ProxyFailure::Unknown
@@ -180,8 +180,8 @@ async fn ask(
     }
     let place = proxy.limits.enter(&call.caller.client, deadline).await;
     let _place = place.map_err(|reason| match reason {
-        NoPlace::Full => CallFailure::Busy,
-        NoPlace::Timeout => CallFailure::NoPlaceInTime,
+        NoSlot::Full => CallFailure::Busy,
+        NoSlot::Timeout => CallFailure::NoSlotInTime,
     })?;
     let admitted = match &proxy.breaker {
         Some(breaker) => Some(breaker.admit(Instant::now()).ok_or(CallFailure::BreakerOpen)?),

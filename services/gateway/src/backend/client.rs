@@ -113,9 +113,9 @@ impl PostError {
 
 /// The client of one thread for one target.
 #[derive(Clone)]
-pub struct BackendClient(Rc<ClientState>);
+pub struct BackendClient(Rc<TargetClient>);
 
-struct ClientState {
+struct TargetClient {
     target: Arc<BackendTarget>,
     uri: Uri,
     certificate_name: Option<Uri>,
@@ -123,7 +123,7 @@ struct ClientState {
     built: RefCell<Option<BuiltClient>>,
     /// Requests until now.
     requests: Cell<u64>,
-    in_flight: Cell<usize>,
+    running: Cell<usize>,
     /// A task waits to close idle connections.
     is_closing_idle: Cell<bool>,
     failed: Rc<Cell<Option<SocketAddr>>>,
@@ -150,13 +150,13 @@ impl BackendClient {
             }
             None => None,
         };
-        Ok(Self(Rc::new(ClientState {
+        Ok(Self(Rc::new(TargetClient {
             target,
             uri,
             certificate_name,
             built: RefCell::default(),
             requests: Cell::default(),
-            in_flight: Cell::default(),
+            running: Cell::default(),
             is_closing_idle: Cell::default(),
             failed: Rc::default(),
             connected: Rc::default(),
@@ -179,7 +179,7 @@ impl BackendClient {
         let number = self.0.requests.get() + 1;
         self.0.requests.set(number);
         let trace = RequestTrace::new(number);
-        let _in_flight = InFlight::new(self.0.clone());
+        let _running = RunningRequest::new(self.0.clone());
         let client = self.0.client();
         if !self.0.is_closing_idle.replace(true) {
             actix_rt::spawn(self.0.clone().close_idle());
@@ -187,8 +187,8 @@ impl BackendClient {
         let answered = trace.run(tokio::time::timeout_at(deadline, self.0.exchange(&client, headers, body)));
         match answered.await {
             Ok(Ok(answer)) => Ok(BackendAnswer { took: began.elapsed(), ..answer }),
-            Ok(Err(Failure::Post(error))) => Err(error),
-            Ok(Err(Failure::Send(error))) => Err(self.0.classify(error, &trace)),
+            Ok(Err(ExchangeError::Post(error))) => Err(error),
+            Ok(Err(ExchangeError::Send(error))) => Err(self.0.classify(error, &trace)),
             Err(_elapsed) if trace.is_sent() => Err(PostError::Timeout),
             Err(_elapsed) => Err(PostError::ConnectTimeout),
         }
@@ -196,12 +196,12 @@ impl BackendClient {
 }
 
 /// Why an exchange failed, as far as it knows itself.
-enum Failure {
+enum ExchangeError {
     Send(SendRequestError),
     Post(PostError),
 }
 
-impl ClientState {
+impl TargetClient {
     /// The client, with the certificates of now.
     fn client(&self) -> Client {
         let tls_generation = self.target.tls.generation();
@@ -241,12 +241,12 @@ impl ClientState {
         client: &Client,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<BackendAnswer, Failure> {
+    ) -> Result<BackendAnswer, ExchangeError> {
         let mut request = client.post(self.uri.clone()).no_decompress();
         *request.headers_mut() = headers;
         request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let mut response = request.send_body(TracedBody(body)).await.map_err(Failure::Send)?;
+        let mut response = request.send_body(TracedBody(body)).await.map_err(ExchangeError::Send)?;
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after =
@@ -262,7 +262,7 @@ impl ClientState {
             Ok(body) => body,
             // The connection is closed with the rest of it.
             Err(_) if !status.is_success() => Bytes::new(),
-            Err(error) => return Err(Failure::Post(error)),
+            Err(error) => return Err(ExchangeError::Post(error)),
         };
         Ok(BackendAnswer { status, retry_after, body, took: Duration::ZERO })
     }
@@ -311,7 +311,7 @@ impl ClientState {
         loop {
             let requests = self.requests.get();
             tokio::time::sleep(KEEP_ALIVE + KEEP_ALIVE / 4).await;
-            if self.in_flight.get() == 0 && self.requests.get() == requests {
+            if self.running.get() == 0 && self.requests.get() == requests {
                 self.built.borrow_mut().take();
                 break;
             }
@@ -321,18 +321,18 @@ impl ClientState {
 }
 
 /// Counts a request while it lasts.
-struct InFlight(Rc<ClientState>);
+struct RunningRequest(Rc<TargetClient>);
 
-impl InFlight {
-    fn new(state: Rc<ClientState>) -> Self {
-        state.in_flight.set(state.in_flight.get() + 1);
+impl RunningRequest {
+    fn new(state: Rc<TargetClient>) -> Self {
+        state.running.set(state.running.get() + 1);
         Self(state)
     }
 }
 
-impl Drop for InFlight {
+impl Drop for RunningRequest {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
+        self.0.running.set(self.0.running.get() - 1);
     }
 }
 

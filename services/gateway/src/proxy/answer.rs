@@ -3,17 +3,22 @@
 //!
 //! Backends in PHP write an empty map as `[]`: it stands where an empty object may. [`shape`] has the JSON of each kind.
 
+mod error;
 mod shape;
 #[cfg(test)]
 mod tests;
 
 use bytes::Bytes;
 use gorani_broker::DataKind;
-use gorani_protocol::client::{JSON_DEPTH, JsonError, json_compact_check};
+use gorani_protocol::client::{JSON_DEPTH, json_compact_check};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use self::shape::{ConnectShape, EndShape, ErrorShape, PublishShape, RefreshShape, SubscribeShape, object};
+pub use self::error::AnswerError;
+use self::{
+    error::described,
+    shape::{ConnectShape, EndShape, ErrorShape, PublishShape, RefreshShape, SubscribeShape, object},
+};
 use crate::{
     disconnect::{Disconnect, ProxyError},
     proxy_call::{
@@ -27,32 +32,6 @@ use crate::{
 const REASON_MAX_BYTES: usize = 123;
 /// Codes with which a backend may end a connection.
 const END_CODES: std::ops::RangeInclusive<u32> = 4000..=4999;
-
-/// Why a body is no answer. It shows nothing of the body.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AnswerError {
-    /// Not one JSON value, too deep, or not UTF-8.
-    #[error("{0}")]
-    Json(#[from] JsonError),
-    /// A field has another type than it must have.
-    #[error("{0}: {1}")]
-    Shape(&'static str, String),
-    /// An error without a code.
-    #[error("error.code is 0")]
-    ErrorCode,
-    /// Base64 that is none.
-    #[error("{0} is not base64")]
-    Base64(&'static str),
-    /// What others see of a client must be JSON.
-    #[error("b64info is not base64 of json")]
-    Info,
-    /// More or larger tags than a publication has.
-    #[error("more than {TAGS_MAX} tags or {TAGS_MAX_BYTES} bytes of them")]
-    Tags,
-    /// The key is longer than one that is remembered.
-    #[error("idempotency_key is longer than {IDEMPOTENCY_KEY_MAX_BYTES} bytes")]
-    IdempotencyKey,
-}
 
 /// An answer, and what of it an operator should know.
 #[derive(Debug, Clone, PartialEq)]
@@ -229,15 +208,4 @@ fn info(info: Option<&RawValue>, b64info: &str) -> Result<Bytes, AnswerError> {
 
 fn raw_bytes(raw: Option<&RawValue>) -> Bytes {
     raw.map(|raw| Bytes::copy_from_slice(raw.get().as_bytes())).unwrap_or_default()
-}
-
-/// A fault without the value that serde shows.
-fn described(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let expected = text.split(", expected ").nth(1);
-    match expected {
-        Some(expected) if text.starts_with("invalid ") => format!("must be {expected}"),
-        _ if text.starts_with("duplicate field") => text,
-        _ => format!("not understood, line {}, column {}", error.line(), error.column()),
-    }
 }

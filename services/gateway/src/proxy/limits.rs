@@ -20,7 +20,7 @@ const WAITING_OF_SESSION: usize = 8;
 
 /// Why a call has no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoPlace {
+pub(super) enum NoSlot {
     /// The queue is full, or this session's part of it.
     Full,
     /// Its time was over while it waited.
@@ -49,7 +49,7 @@ impl CallLimits {
     }
 
     /// Calls under way.
-    pub(super) fn in_flight(&self) -> usize {
+    pub(super) fn running(&self) -> usize {
         self.max_in_flight.saturating_sub(self.places.available_permits())
     }
 
@@ -63,16 +63,16 @@ impl CallLimits {
         &self,
         client: &Arc<str>,
         deadline: Instant,
-    ) -> Result<SemaphorePermit<'_>, NoPlace> {
+    ) -> Result<SemaphorePermit<'_>, NoSlot> {
         if let Ok(place) = self.places.try_acquire() {
             return Ok(place);
         }
-        let _waiting = Waiting::new(self, client).ok_or(NoPlace::Full)?;
+        let _waiting = Waiting::new(self, client).ok_or(NoSlot::Full)?;
         match timeout_at(deadline, self.places.acquire()).await {
             Ok(Ok(place)) => Ok(place),
             // Places are never closed.
-            Ok(Err(_)) => Err(NoPlace::Full),
-            Err(_elapsed) => Err(NoPlace::Timeout),
+            Ok(Err(_)) => Err(NoSlot::Full),
+            Err(_elapsed) => Err(NoSlot::Timeout),
         }
     }
 }
@@ -134,13 +134,13 @@ mod tests {
         let mut first = Box::pin(limits.enter(&one, deadline));
         let mut second = Box::pin(limits.enter(&two, deadline));
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
-        assert_eq!((limits.in_flight(), limits.waiting()), (1, 2));
-        assert_eq!(limits.enter(&client(3), deadline).now_or_never().unwrap().unwrap_err(), NoPlace::Full);
+        assert_eq!((limits.running(), limits.waiting()), (1, 2));
+        assert_eq!(limits.enter(&client(3), deadline).now_or_never().unwrap().unwrap_err(), NoSlot::Full);
         drop(place);
         assert!((&mut second).now_or_never().is_none());
         drop(first.await.unwrap());
         drop(second.await.unwrap());
-        assert_eq!((limits.in_flight(), limits.waiting()), (0, 0));
+        assert_eq!((limits.running(), limits.waiting()), (0, 0));
         assert!(limits.of_sessions.lock().is_empty());
     }
 
@@ -152,8 +152,8 @@ mod tests {
         let one = client(1);
         let results = join_all((0..20).map(|_| limits.enter(&one, deadline))).await;
         let refused =
-            |why: NoPlace| results.iter().filter(|result| result.as_ref().err() == Some(&why)).count();
-        assert_eq!((refused(NoPlace::Full), refused(NoPlace::Timeout)), (12, 8));
+            |why: NoSlot| results.iter().filter(|result| result.as_ref().err() == Some(&why)).count();
+        assert_eq!((refused(NoSlot::Full), refused(NoSlot::Timeout)), (12, 8));
     }
 
     #[tokio::test(start_paused = true)]
@@ -161,7 +161,7 @@ mod tests {
         let limits = CallLimits::new(1, 1);
         let deadline = Instant::now() + Duration::from_secs(1);
         let place = limits.enter(&client(0), deadline).await.unwrap();
-        assert_eq!(limits.enter(&client(1), deadline).await.unwrap_err(), NoPlace::Timeout);
+        assert_eq!(limits.enter(&client(1), deadline).await.unwrap_err(), NoSlot::Timeout);
         assert_eq!(Instant::now(), deadline);
         // A call whose client went away while it waited.
         let two = client(2);

@@ -169,7 +169,7 @@ impl ProxyPool {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         for proxy in &self.proxies {
             let label = ProxyLabel { proxy: proxy.label.clone() };
-            self.metrics.in_flight.get_or_create(&label).set(gauge(proxy.limits.in_flight()));
+            self.metrics.in_flight.get_or_create(&label).set(gauge(proxy.limits.running()));
             self.metrics.waiting.get_or_create(&label).set(gauge(proxy.limits.waiting()));
             self.metrics.breaker_state.get_or_create(&label).set(proxy.breaker_state() as i64);
         }

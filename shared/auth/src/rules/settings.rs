@@ -5,22 +5,18 @@
 //! Options of a channel or a namespace, as they stand in the settings file.
 //! `docs/protocols/client.md` §9; `docs/architecture.md` §4.2 (closed by default).
 
+mod error;
+
 use std::{collections::HashSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::error::{ChannelSettingsError, HISTORY_SIZE_MAX, NAMESPACE_NAME_MAX_BYTES, OptionsProblem};
 use crate::channel::is_name_character;
-
-/// Longest name of a namespace, in bytes of UTF-8: leaves most of a channel name (255 bytes) to its channels.
-pub const NAMESPACE_NAME_MAX_BYTES: usize = 64;
-
-/// Most publications a channel may keep. Above it a single channel's history would not fit the memory of
-/// small nodes (at 1 KiB each this is 1 GiB), so a larger number is taken for a mistake.
-pub const HISTORY_SIZE_MAX: u32 = 1_000_000;
 
 /// The channels' part of the settings. `P`: the proxies that namespaces name, which this crate does not know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(from = "ChannelTable<P>", into = "ChannelTable<P>")]
+#[serde(from = "ChannelSettingsTable<P>", into = "ChannelSettingsTable<P>")]
 #[serde(bound(deserialize = "P: Default + Deserialize<'de>", serialize = "P: Clone + Serialize"))]
 pub struct ChannelSettings<P = ()> {
     /// Options of the channels without a namespace. Namespaces do not inherit them.
@@ -37,20 +33,20 @@ pub struct ChannelSettings<P = ()> {
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[serde(bound(deserialize = "P: Default + Deserialize<'de>", serialize = "P: Serialize"))]
-struct ChannelTable<P> {
+struct ChannelSettingsTable<P> {
     defaults: DefaultsTable,
     namespaces: Vec<NamespaceSettings>,
     proxy: P,
 }
 
-impl<P> From<ChannelTable<P>> for ChannelSettings<P> {
-    fn from(table: ChannelTable<P>) -> Self {
+impl<P> From<ChannelSettingsTable<P>> for ChannelSettings<P> {
+    fn from(table: ChannelSettingsTable<P>) -> Self {
         let (defaults, default_proxies) = table.defaults.into();
         Self { defaults, default_proxies, namespaces: table.namespaces, proxy: table.proxy }
     }
 }
 
-impl<P> From<ChannelSettings<P>> for ChannelTable<P> {
+impl<P> From<ChannelSettings<P>> for ChannelSettingsTable<P> {
     fn from(settings: ChannelSettings<P>) -> Self {
         let defaults = (settings.defaults, settings.default_proxies).into();
         Self { defaults, namespaces: settings.namespaces, proxy: settings.proxy }
@@ -71,65 +67,6 @@ impl Default for ProxyName {
     fn default() -> Self {
         Self(Self::DEFAULT.to_owned())
     }
-}
-
-/// An error in the channel settings. Each message begins with where it is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ChannelSettingsError {
-    /// A namespace without a name; `number` is its position in the list, from 1.
-    #[error("channel.namespaces: number {number} has no name")]
-    NoName {
-        /// Position in the list, from 1.
-        number: usize,
-    },
-    /// A name that cannot stand before a `:`.
-    #[error(
-        "namespace {name:?}: a name has letters and digits of any script, `-`, `_` and `.`, without spaces"
-    )]
-    NameCharacters {
-        /// The name.
-        name: String,
-    },
-    /// Longer than [`NAMESPACE_NAME_MAX_BYTES`].
-    #[error("namespace {name:?}: the name is longer than {NAMESPACE_NAME_MAX_BYTES} bytes")]
-    NameTooLong {
-        /// The name.
-        name: String,
-    },
-    /// The same name twice.
-    #[error("namespace {name:?} is defined twice")]
-    Duplicate {
-        /// The name.
-        name: String,
-    },
-    /// Options that do not go together.
-    #[error("{place}: {problem}")]
-    Options {
-        /// `channel.defaults` or `namespace "name"`.
-        place: String,
-        /// The options that do not fit.
-        problem: OptionsProblem,
-    },
-}
-
-/// Options that do not go together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum OptionsProblem {
-    /// Publications without a lifetime.
-    #[error("history_size needs history_ttl")]
-    SizeWithoutTtl,
-    /// A lifetime of nothing.
-    #[error("history_ttl needs history_size")]
-    TtlWithoutSize,
-    /// Above [`HISTORY_SIZE_MAX`].
-    #[error("history_size is more than {HISTORY_SIZE_MAX}")]
-    SizeTooLarge,
-    /// An option that is about kept publications, where none are kept; the error names it.
-    #[error("{0} needs history_size and history_ttl")]
-    NeedsHistory(&'static str),
-    /// The push of joins and leaves is forced, but there are none.
-    #[error("force_push_join_leave needs join_leave")]
-    PushWithoutJoinLeave,
 }
 
 impl<P> ChannelSettings<P> {

@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{AnswerError, described};
+use super::error::{AnswerError, described};
 
 /// Standard base64, with padding or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

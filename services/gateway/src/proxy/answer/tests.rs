@@ -1,6 +1,8 @@
 //! Answers as backends in many languages write them, and those that are none.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use gorani_protocol::client::JsonError;
+
 use super::*;
 
 fn result(event: ProxyEvent, body: &str) -> ProxyResult {

@@ -13,7 +13,7 @@ async fn a_good_answer_is_counted_and_nothing_stays_of_the_call() {
     let asked = Asked::new("", |_| Reply::with(200, "{\"result\":{\"data\":{\"sum\":3}}}")).await;
     let expected = ProxyAnswer::Result(ProxyResult::Rpc(Some(json("{\"sum\":3}"))));
     assert_eq!(asked.ask(rpc()).await, Ok(expected));
-    assert_eq!((asked.counted("ok"), asked.pool.get(ProxyId(0)).unwrap().limits.in_flight()), (1, 0));
+    assert_eq!((asked.counted("ok"), asked.pool.get(ProxyId(0)).unwrap().limits.running()), (1, 0));
 }
 
 #[actix_rt::test]
@@ -134,7 +134,7 @@ async fn calls_over_the_limit_wait_and_one_more_than_may_wait_is_too_many() {
     drop(second.await);
     until(|| asked.backend.open.get() == 0).await;
     let proxy = asked.pool.get(ProxyId(0)).unwrap();
-    assert_eq!((proxy.limits.in_flight(), proxy.limits.waiting()), (0, 0));
+    assert_eq!((proxy.limits.running(), proxy.limits.waiting()), (0, 0));
 }
 
 #[actix_rt::test]
