@@ -18,7 +18,7 @@ use crate::{
     endpoint::EndpointRefused,
     metrics::RefusalLabel,
     node::{Node, admission::permits::NoPermit},
-    settings::connect_codes::{ConnectFailureResponse, ConnectStatusSettings},
+    settings::{ClientSettings, connect_codes::ConnectFailureResponse},
 };
 
 /// The header of a refusal that is temporary: it may be otherwise a second later, here or on another node.
@@ -114,7 +114,8 @@ impl HttpRefusal {
     }
 
     /// The refusal of a connect, with the status and the body that the settings give to its error.
-    pub fn of_connect(refused: Refused, settings: &ConnectStatusSettings) -> Self {
+    pub fn of_connect(refused: Refused, settings: &ClientSettings) -> Self {
+        let settings = &settings.connect_code_to_http_response;
         let temporary = match &refused {
             Refused::Backend(error) => error.temporary,
             Refused::Error(error) if settings.enabled => error.temporary,

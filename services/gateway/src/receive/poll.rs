@@ -115,10 +115,7 @@ async fn answer(
     }
     let (session, channels) =
         UniSession::poll(policy, traits, &asked.receive_query, limit, backend, asked.wait, Now::read())
-            .map_err(|refused| {
-                let settings = &node.policy.settings;
-                HttpRefusal::of_connect(refused, &settings.connect_code_to_http_response)
-            })?;
+            .map_err(|refused| HttpRefusal::of_connect(refused, &node.policy.settings))?;
     if channels.is_empty() {
         return Err(HttpRefusal::bad_request(
             "no channels: name some (channels=a,b), or send a token that does",

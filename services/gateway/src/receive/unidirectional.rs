@@ -146,10 +146,7 @@ fn open(
 /// Waits until the session has begun.
 async fn begun(context: &RequestContext<'_>, body: &PipeReader) -> Result<(), HttpRefusal> {
     match body.begun().await {
-        Some(Err(refused)) => {
-            let settings = &context.local.node.policy.settings;
-            Err(HttpRefusal::of_connect(refused, &settings.connect_code_to_http_response))
-        }
+        Some(Err(refused)) => Err(HttpRefusal::of_connect(refused, &context.local.node.policy.settings)),
         Some(Ok(_)) | None => Ok(()),
     }
 }

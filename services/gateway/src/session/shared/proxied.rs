@@ -229,6 +229,12 @@ impl Prolonged {
 }
 
 impl Policy {
+    /// The end that the settings give to a connect of a receiver that failed with this error, where it has no reply.
+    pub fn disconnect_of_connect(&self, code: u32) -> Option<Disconnect> {
+        let named = self.settings.connect_code_to_unidirectional_disconnect.close(code)?;
+        Some(Disconnect::new(named.code, named.reason.clone()))
+    }
+
     /// The proxy that decides on a connect with this token: one with a token is never its business.
     pub(in crate::session) fn connect_proxy(&self, token: &str) -> Option<ProxyId> {
         self.proxies.connect.filter(|_| token.is_empty())
