@@ -8,12 +8,11 @@
 //! - `destination`: what the destinations name.
 //! - `input`: frames in order.
 //! - `subscriptions`, `consumer`, `send`, `rpc`: what clients ask for.
-//! - `answers`: what follows from answers of the backend.
-//! - `failure`: what an ERROR says.
+//! - `answers`: what follows from answers of the backend; `failure`: what an ERROR says.
 //!
 //! The session is made of these, which do not know it:
 //! - `state`: what it holds: subscriptions, with what they missed and what is to be acknowledged, and deadlines.
-//! - `transactions`; `receipts`: answers in order; `calls`: what the backend is asked, and what waits for that.
+//! - `transactions`; `receipts`: answers in order; `calls`, `rpc_call`: what the backend is asked, and what waits for that.
 
 mod answers;
 mod calls;
@@ -24,6 +23,7 @@ mod failure;
 mod input;
 mod receipts;
 mod rpc;
+mod rpc_call;
 mod send;
 mod state;
 mod subscriptions;
