@@ -233,7 +233,7 @@ impl StompSession {
         if is_due(self.clock.leave_by, now) {
             return self.end(Disconnect::NORMAL, actions);
         }
-        if is_due(self.clock.give_up_by, now) {
+        if is_due(self.give_up_by(), now) {
             return self.give_up(now, actions);
         }
         if self.state == StompState::Leaving {
@@ -353,8 +353,8 @@ impl Session for StompSession {
         match self.state {
             StompState::Ended => None,
             // Nothing else is checked any more: a beat that is due would be due again at once.
-            StompState::Leaving => self.clock.leave_by.or(self.clock.give_up_by),
-            _ => self.clock.deadline(!self.is_blocked()),
+            StompState::Leaving => self.clock.leave_by.or(self.give_up_by()),
+            _ => [self.clock.deadline(!self.is_blocked()), self.give_up_by()].into_iter().flatten().min(),
         }
     }
 

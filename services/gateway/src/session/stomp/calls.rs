@@ -6,6 +6,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use gorani_broker::Position;
+use tokio::time::Instant;
 
 use super::{
     rpc_call::{RpcCall, RpcReply},
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     disconnect::Disconnect,
-    proxy_call::{ProxyId, ProxyRequest},
+    proxy_call::{ProxyId, ProxyRequest, SubscribeGrant},
     session::{Action, Ticket, shared::proxied::SessionCalls},
 };
 
@@ -30,8 +31,12 @@ pub(super) struct StompCalls {
     rpcs: VecDeque<(Ticket, Box<RpcCall>)>,
     /// Bytes of all of them.
     held_bytes: usize,
+    /// The channels that came with the answer to CONNECT.
+    pub(super) granted: Vec<(Box<str>, SubscribeGrant)>,
     /// The end that waits until what was asked is answered.
     pub(super) ending: Option<Disconnect>,
+    /// The time until which a session that is to end waits for answers.
+    pub(super) give_up_by: Option<Instant>,
 }
 
 /// The reason for a call.
@@ -68,7 +73,9 @@ impl StompCalls {
             sends: VecDeque::new(),
             rpcs: VecDeque::new(),
             held_bytes: 0,
+            granted: Vec::new(),
             ending: None,
+            give_up_by: None,
         }
     }
 
