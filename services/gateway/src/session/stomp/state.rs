@@ -50,6 +50,8 @@ impl Default for Access {
 pub(super) enum SubscriptionSource {
     Channel(Arc<str>),
     Queue(QueueConsumer),
+    /// Only what the backend replies to this session.
+    Replies,
 }
 
 /// The mode of acknowledging.
@@ -70,6 +72,8 @@ pub(super) struct StompSubscription {
     pub(super) ack_mode: AckMode,
     /// The ticket of the request to the node that is pending for it.
     pub(super) under_way: Option<Ticket>,
+    /// True if the backend decides on it: then only frames of the same channel wait while the request is pending.
+    pub(super) is_asked: bool,
     pub(super) expires: Option<Instant>,
     pub(super) asked_recovery: bool,
 }
@@ -82,6 +86,11 @@ impl StompSubscription {
     /// The name that identifies it within its session: the id, or the destination if 1.0 gave none.
     pub(super) fn name(&self) -> &str {
         self.shown.id.as_deref().unwrap_or(&self.shown.destination)
+    }
+
+    /// True if it gets nothing but replies.
+    pub(super) fn is_replies(&self) -> bool {
+        matches!(self.source, SubscriptionSource::Replies)
     }
 
     pub(super) fn is_of(&self, channel: &str) -> bool {
