@@ -42,7 +42,7 @@ use parking_lot::Mutex;
 
 use self::{
     clock::{Expiring, Nanos, nanos},
-    hooks::MemoryHooks,
+    hook_partition::MemoryHooks,
     queue::{DeliveredMessage, QueueTable},
     shard::ChannelShard,
     usage_budget::{BOUNDS, EvictionKind, UsageBudget},

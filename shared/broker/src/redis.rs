@@ -11,7 +11,7 @@
 //! - `scripts`: the scripts that run in Redis, and the names there.
 //! - `wire`: the format of events.
 //! - `replies`: readers of Redis's answers.
-//! - `hooks`, with `hook_calls`, `hook_replies` and `hook_wire`: the store of hooks.
+//! - `hooks`: the store of hooks.
 //! - `members`: nodes, connections of users, owners of names.
 //! - `presence`: of a dead node, in slices.
 //! - `counters`: the numbers of [`crate::BrokerStats`].
@@ -19,9 +19,6 @@
 mod canary;
 mod counters;
 mod dialer;
-mod hook_calls;
-mod hook_replies;
-mod hook_wire;
 mod hooks;
 mod listener;
 mod members;
@@ -50,11 +47,11 @@ use redis::{Cmd, Value, cmd};
 use tokio::runtime::Handle;
 
 pub use self::settings::{ClusterSettings, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
-use self::{hooks::RedisHooks, queue::RedisQueues, replies::Leases, scripts::Keys, shards::Shards};
+use self::{queue::RedisQueues, replies::Leases, scripts::Keys, shards::Shards};
 use crate::{
     Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, PresencePage,
     PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, hook_store::HookStore,
-    queue::Queues,
+    open_hooks::OpenHooks, queue::Queues,
 };
 
 /// Characters of an epoch; as in memory.
@@ -86,7 +83,7 @@ pub struct RedisBroker {
     settings: RedisSettings,
     shards: Arc<Shards>,
     queues: RedisQueues,
-    hooks: RedisHooks,
+    open_hooks: OpenHooks,
     leases: Leases,
 }
 
@@ -96,8 +93,8 @@ impl RedisBroker {
         let keys = Keys::new(&settings.prefix);
         let shards = Arc::new(Shards::new(settings.clone(), random_name(NODE_ID_CHARS))?);
         let queues = RedisQueues { keys: keys.clone(), shards: Arc::clone(&shards) };
-        let hooks = RedisHooks::new(keys.clone(), Arc::clone(&shards));
-        Ok(Self { keys, settings, shards, queues, hooks, leases: Leases::default() })
+        let open_hooks = OpenHooks::default();
+        Ok(Self { keys, settings, shards, queues, open_hooks, leases: Leases::default() })
     }
 
     /// Sends an event that leaves no trace.
@@ -370,7 +367,7 @@ impl Broker for RedisBroker {
     }
 
     fn hook_store(&self) -> Option<&dyn HookStore> {
-        Some(&self.hooks)
+        Some(self)
     }
 
     fn health(&self) -> Health {
@@ -392,7 +389,7 @@ impl Broker for RedisBroker {
             messages_received: counters.messages_received.get(),
             gaps_told: counters.gaps_told.get(),
             redirected: counters.redirected.get(),
-            hooks_evictable: self.hooks.is_evictable(),
+            hooks_evictable: self.open_hooks.is_evictable(),
             publishes_unavailable: counters.publishes_unavailable.get(),
             publishes_unknown: counters.publishes_unknown.get(),
             dead_letters: counters.dead_letters.get(),

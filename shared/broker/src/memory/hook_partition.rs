@@ -1,11 +1,13 @@
-//! One partition of the store of hooks in memory: sessions, occupancies, and the queues of the events that their changes cause.
+//! The partitions of the store of hooks in memory: sessions, occupancies, and the queues of the events that their changes cause.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     ops::Bound,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
+
+use parking_lot::{Mutex, RwLock};
 
 use super::hook_queue::{EventPosition, HookQueue};
 use crate::{
@@ -54,6 +56,14 @@ pub(super) struct HookPartition {
 struct SeenQueue {
     queue: HookQueue,
     seen_ms: u64,
+}
+
+/// The store of hooks in memory.
+#[derive(Debug, Default)]
+pub(super) struct MemoryHooks {
+    /// Made when the store is first opened.
+    pub(super) partitions: OnceLock<Vec<Mutex<HookPartition>>>,
+    pub(super) plan: RwLock<Option<Arc<HookStorePlan>>>,
 }
 
 /// Plan, number and time of a call.

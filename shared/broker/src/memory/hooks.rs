@@ -1,12 +1,9 @@
 //! [`HookStore`] of the memory broker: its partitions, each under a lock of its own.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use rand::distr::{Alphanumeric, SampleString as _};
 
 use super::{
@@ -24,14 +21,6 @@ use crate::{
 
 /// Characters of a run.
 const RUN_CHARS: usize = 16;
-
-/// The store of hooks in memory.
-#[derive(Debug, Default)]
-pub(super) struct MemoryHooks {
-    /// Made when the store is first opened.
-    partitions: OnceLock<Vec<Mutex<HookPartition>>>,
-    plan: RwLock<Option<Arc<HookStorePlan>>>,
-}
 
 impl MemoryBroker {
     fn open_hooks(&self, plan: HookStorePlan) -> Partition {

@@ -168,14 +168,23 @@ impl Keys {
         ["queue", "returned", "tries", "consumers", "held"].map(|kind| self.name(kind, &channel))
     }
 
-    /// A partition of the store of hooks, in the order of `hook.lua`.
-    pub(super) fn hooks(&self, partition: Partition) -> [String; 8] {
+    /// A partition of the store of hooks with the queues of these endpoints, in the order of `hook.lua`.
+    pub(super) fn hooks_with<'e>(
+        &self,
+        partition: Partition,
+        endpoints: impl IntoIterator<Item = &'e str>,
+    ) -> Vec<String> {
+        let queues = endpoints.into_iter().flat_map(|endpoint| self.hook_queue(partition, endpoint));
+        self.hooks(partition).into_iter().chain(queues).collect()
+    }
+
+    fn hooks(&self, partition: Partition) -> [String; 8] {
         let kinds = ["meta", "sessions", "ended", "users", "entries", "occupied", "due", "seen"];
         kinds.map(|kind| self.name(&format!("hook-{kind}"), &hook_tag(partition)))
     }
 
     /// The queue of an endpoint in a partition, in the order of `hook.lua`.
-    pub(super) fn hook_queue(&self, partition: Partition, endpoint: &str) -> [String; 5] {
+    fn hook_queue(&self, partition: Partition, endpoint: &str) -> [String; 5] {
         let kinds = ["queue", "state", "replayed", "dead", "letters"];
         kinds.map(|kind| {
             let mut name = self.name(&format!("hook-{kind}"), &hook_tag(partition));
@@ -272,9 +281,7 @@ mod tests {
     #[test]
     fn all_keys_of_a_partition_carry_one_hash_tag_and_no_other_partitions() {
         let keys = Keys::new("gorani");
-        let of = |partition, endpoint| {
-            keys.hooks(partition).into_iter().chain(keys.hook_queue(partition, endpoint)).collect::<Vec<_>>()
-        };
+        let of = |partition, endpoint| keys.hooks_with(partition, [endpoint]);
         let slots = |names: &[String]| -> HashSet<String> {
             names
                 .iter()

@@ -1,12 +1,13 @@
-//! The format of an event of the store of hooks in Redis, beside its numbers: one byte version, then fields as in [`wire`].
-//! Fields with an unknown name are skipped, so that nodes of two versions can run side by side.
+//! The format of an event of the store of hooks in Redis, beside its numbers: one byte version, then [`fields`](crate::fields).
 
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 
-use super::wire::{UnreadableMessage, field, put, put_always, text};
-use crate::hook_store::{HookEventDraft, HookEventKind};
+use crate::{
+    fields::{UnreadableMessage, field, put, put_always, text},
+    hook_store::{HookEventDraft, HookEventKind},
+};
 
 /// A new one is for changes that older nodes could not skip.
 const VERSION: u8 = 1;
@@ -54,7 +55,7 @@ fn number(kind: HookEventKind) -> u8 {
 }
 
 /// The event, without the endpoints that it is for.
-pub(super) fn encode(draft: &HookEventDraft) -> Vec<u8> {
+pub(crate) fn encode(draft: &HookEventDraft) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + usize::try_from(draft.content_bytes()).unwrap_or(0));
     out.push(VERSION);
     put_always(&mut out, name::KIND, &[number(draft.kind)]);
@@ -68,7 +69,7 @@ pub(super) fn encode(draft: &HookEventDraft) -> Vec<u8> {
 }
 
 /// The event of these bytes.
-pub(super) fn decode(mut bytes: Bytes) -> Result<HookEventDraft, UnreadableMessage> {
+pub(crate) fn decode(mut bytes: Bytes) -> Result<HookEventDraft, UnreadableMessage> {
     if bytes.try_get_u8() != Ok(VERSION) {
         return Err(UnreadableMessage);
     }

@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use ::bytes::Bytes;
 use redis::Value;
 
-use super::{
-    hook_wire,
-    replies::{array, bytes, number, text, unreadable, values},
-};
 use crate::{
     BrokerError,
     hook_entry::{HookEntry, decode_key},
@@ -16,6 +12,8 @@ use crate::{
         DeadHook, HookApplied, HookDeliveryState, HookEvent, HookEventDraft, HookEventKind, HookNodeEntries,
         HookQueueHead, HooksDue, Partition,
     },
+    hook_wire,
+    redis_values::{array, bytes, number, text, unreadable, values},
 };
 
 /// A number that a script gives as text; nothing is 0, and so is what is below it because another program wrote into a queue.

@@ -4,15 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use redis::Cmd;
 
-use super::{
-    hook_wire,
-    scripts::{Keys, LuaScript},
-};
 use crate::{
     hook_entry::{encode_key, parse_event_id},
     hook_store::{
         HookChange, HookDelivered, HookEventDraft, HookQueuePlan, HookStorePlan, OccupancyKey, Partition,
     },
+    hook_wire,
 };
 
 /// Nothing at this argument.
@@ -21,25 +18,6 @@ const NONE: &[u8] = b"";
 /// Whole milliseconds, rounded up.
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-}
-
-/// A partition, and the names of its keys.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PartitionKeys<'a> {
-    pub(super) keys: &'a Keys,
-    pub(super) partition: Partition,
-}
-
-impl PartitionKeys<'_> {
-    /// The call of a script, with the queues of these endpoints.
-    pub(super) fn call<'e>(&self, code: &LuaScript, endpoints: impl IntoIterator<Item = &'e str>) -> Cmd {
-        let mut names: Vec<String> = self.keys.hooks(self.partition).into();
-        for endpoint in endpoints {
-            names.extend(self.keys.hook_queue(self.partition, endpoint));
-        }
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        code.call(&names)
-    }
 }
 
 /// Names of all endpoints.
