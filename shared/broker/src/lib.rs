@@ -14,11 +14,16 @@ pub mod broker;
 pub mod cluster;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod fields;
+mod hook_entry;
 pub mod hook_store;
+mod hook_wire;
 pub mod memory;
+mod open_hooks;
 pub mod publication;
 pub mod queue;
 pub mod redis;
+mod redis_values;
 
 pub use self::broker::BrokerStats;
 pub use self::redis::{

@@ -11,6 +11,7 @@
 //! - `scripts`: the scripts that run in Redis, and the names there.
 //! - `wire`: the format of events.
 //! - `replies`: readers of Redis's answers.
+//! - `hooks`: the store of hooks.
 //! - `members`: nodes, connections of users, owners of names.
 //! - `presence`: of a dead node, in slices.
 //! - `counters`: the numbers of [`crate::BrokerStats`].
@@ -18,6 +19,7 @@
 mod canary;
 mod counters;
 mod dialer;
+mod hooks;
 mod listener;
 mod members;
 mod presence;
@@ -48,7 +50,8 @@ pub use self::settings::{ClusterSettings, RedisSettings, RedisSettingsError, Sen
 use self::{queue::RedisQueues, replies::Leases, scripts::Keys, shards::Shards};
 use crate::{
     Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, PresencePage,
-    PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, queue::Queues,
+    PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, hook_store::HookStore,
+    open_hooks::OpenHooks, queue::Queues,
 };
 
 /// Characters of an epoch; as in memory.
@@ -80,6 +83,7 @@ pub struct RedisBroker {
     settings: RedisSettings,
     shards: Arc<Shards>,
     queues: RedisQueues,
+    open_hooks: OpenHooks,
     leases: Leases,
 }
 
@@ -89,7 +93,8 @@ impl RedisBroker {
         let keys = Keys::new(&settings.prefix);
         let shards = Arc::new(Shards::new(settings.clone(), random_name(NODE_ID_CHARS))?);
         let queues = RedisQueues { keys: keys.clone(), shards: Arc::clone(&shards) };
-        Ok(Self { keys, settings, shards, queues, leases: Leases::default() })
+        let open_hooks = OpenHooks::default();
+        Ok(Self { keys, settings, shards, queues, open_hooks, leases: Leases::default() })
     }
 
     /// Sends an event that leaves no trace.
@@ -361,6 +366,10 @@ impl Broker for RedisBroker {
         Some(&self.queues)
     }
 
+    fn hook_store(&self) -> Option<&dyn HookStore> {
+        Some(self)
+    }
+
     fn health(&self) -> Health {
         self.shards.health()
     }
@@ -380,6 +389,7 @@ impl Broker for RedisBroker {
             messages_received: counters.messages_received.get(),
             gaps_told: counters.gaps_told.get(),
             redirected: counters.redirected.get(),
+            hooks_evictable: self.open_hooks.is_evictable(),
             publishes_unavailable: counters.publishes_unavailable.get(),
             publishes_unknown: counters.publishes_unknown.get(),
             dead_letters: counters.dead_letters.get(),

@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use redis::Value;
 
 use super::wire;
 use crate::{
     BrokerError, ClientInfo, ConnectionEntry, FULL_EVERY, HistoryPage, Member, Position, PresencePage,
-    Publication, Published, queue::QueueDelivery,
+    Publication, Published,
+    queue::QueueDelivery,
+    redis_values::{array, bytes, number, text, unreadable, values},
 };
 
 /// The cursor of `HSCAN` when all was given; also that of the first page.
@@ -51,11 +52,6 @@ impl Leases {
         *self.0.lock() = KnownMembers { revision, members: Arc::clone(&members), age: 0 };
         members
     }
-}
-
-/// The error of an answer that cannot be read. The request was carried out.
-fn unreadable() -> BrokerError {
-    BrokerError::UnknownOutcome("an answer of unknown shape".to_owned())
 }
 
 /// The answer of `publish.lua`.
@@ -232,36 +228,4 @@ pub(super) fn present_owner(answer: Value) -> Result<String, BrokerError> {
 fn position(offset: Value, epoch: Value) -> Result<Position, BrokerError> {
     let offset = text(offset)?.parse().map_err(|_| unreadable())?;
     Ok(Position { offset, epoch: text(epoch)?.into() })
-}
-
-fn values(value: Value) -> Result<Vec<Value>, BrokerError> {
-    match value {
-        Value::Array(values) => Ok(values),
-        _ => Err(unreadable()),
-    }
-}
-
-fn array<const N: usize>(value: Value) -> Result<[Value; N], BrokerError> {
-    values(value)?.try_into().map_err(|_| unreadable())
-}
-
-fn bytes(value: Value) -> Result<Bytes, BrokerError> {
-    match value {
-        Value::BulkString(bytes) => Ok(bytes.into()),
-        _ => Err(unreadable()),
-    }
-}
-
-fn text(value: Value) -> Result<String, BrokerError> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| unreadable()),
-        _ => Err(unreadable()),
-    }
-}
-
-fn number(value: Value) -> Result<u64, BrokerError> {
-    match value {
-        Value::Int(number) => u64::try_from(number).map_err(|_| unreadable()),
-        _ => Err(unreadable()),
-    }
 }

@@ -8,9 +8,12 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::{Buf as _, Bytes};
 
-use crate::{ChannelEvent, ClientInfo, DataKind, Publication};
+use crate::{
+    ChannelEvent, ClientInfo, DataKind, Publication,
+    fields::{FIELD_HEAD_BYTES, UnreadableMessage, field, put, put_always, text},
+};
 
 /// The version of the envelope. A new one is for changes that older nodes could not skip.
 const VERSION: u8 = 1;
@@ -24,8 +27,6 @@ const LEAVE: u8 = b'L';
 pub(super) const PUBLICATION_HEAD: [u8; 2] = [VERSION, PUBLICATION];
 /// The position of what has none.
 const NO_POSITION: &[u8] = b"0  ";
-/// Bytes of a field before its content.
-const FIELD_HEAD_BYTES: usize = 5;
 
 /// Names of the fields of a publication.
 mod publication {
@@ -51,11 +52,6 @@ mod client {
 /// Ends the fields of a client whose join and leave are published: a field without content, which readers skip. The same stands
 /// in `presence_set.lua`.
 pub(super) const ANNOUNCED: [u8; FIELD_HEAD_BYTES] = [5, 0, 0, 0, 0];
-
-/// A received message that cannot be read: another program wrote it, or a much newer node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a message of unknown format")]
-pub(super) struct UnreadableMessage;
 
 /// The fields of a publication, without offset and epoch.
 pub(super) fn encode_publication(publication: &Publication) -> Vec<u8> {
@@ -193,43 +189,12 @@ fn decode_tag(mut fields: Bytes) -> Result<(String, String), UnreadableMessage> 
     Ok(tag)
 }
 
-fn put(out: &mut Vec<u8>, name: u8, content: &[u8]) {
-    if !content.is_empty() {
-        put_always(out, name, content);
-    }
-}
-
-fn put_always(out: &mut Vec<u8>, name: u8, content: &[u8]) {
-    out.put_u8(name);
-    // Contents are bounded far below 4 GiB by the limits of messages (`docs/limits.md`) and by Redis's own 512 MiB.
-    out.put_u32_le(u32::try_from(content.len()).unwrap_or(u32::MAX));
-    out.put_slice(content);
-}
-
-/// Takes the next field off; `None` at the end.
-fn field(fields: &mut Bytes) -> Result<Option<(u8, Bytes)>, UnreadableMessage> {
-    if fields.is_empty() {
-        return Ok(None);
-    }
-    let name = fields.try_get_u8().map_err(|_| UnreadableMessage)?;
-    let length = fields.try_get_u32_le().map_err(|_| UnreadableMessage)?;
-    let length = usize::try_from(length).map_err(|_| UnreadableMessage)?;
-    if fields.len() < length {
-        return Err(UnreadableMessage);
-    }
-    Ok(Some((name, fields.split_to(length))))
-}
-
 /// Takes the text up to the next space off, and the space.
 fn word(message: &mut Bytes) -> Result<String, UnreadableMessage> {
     let end = message.iter().position(|byte| *byte == b' ').ok_or(UnreadableMessage)?;
     let word = text(&message.split_to(end))?;
     message.advance(1);
     Ok(word)
-}
-
-fn text(content: &[u8]) -> Result<String, UnreadableMessage> {
-    std::str::from_utf8(content).map(str::to_owned).map_err(|_| UnreadableMessage)
 }
 
 #[cfg(test)]
