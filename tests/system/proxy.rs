@@ -1,0 +1,3 @@
+//! The backend is asked: `docs/protocols/proxy.md`.
+
+mod published;
