@@ -229,7 +229,11 @@ async fn a_handler_of_each_framework_changes_publications_or_refuses_them() {
         let published = if name == "laravel" { changed } else { sent.clone() };
         assert_eq!(client.publication().await, published, "{name}");
         asked.gives("publish", "publish-refused");
-        assert_eq!(client.error("publish", json!({ "channel": "room:a", "data": sent })).await, code, "{name}");
+        assert_eq!(
+            client.error("publish", json!({ "channel": "room:a", "data": sent })).await,
+            code,
+            "{name}"
+        );
     }
 }
 
