@@ -18,7 +18,7 @@ use crate::{
 pub use self::denial::Operation;
 pub use self::settings::{
     ChannelOptions, ChannelSettings, ChannelSettingsError, HISTORY_SIZE_MAX, NAMESPACE_NAME_MAX_BYTES,
-    NamespaceSettings, OptionsProblem,
+    NamespaceProxies, NamespaceSettings, OptionsProblem, ProxyName,
 };
 
 /// The channel's namespace is not in the settings (error 102).
@@ -35,7 +35,7 @@ pub struct ChannelRules {
 
 impl ChannelRules {
     /// Checks the settings ([`ChannelSettings::validate`]) and makes them ready.
-    pub fn new(settings: &ChannelSettings) -> Result<Self, ChannelSettingsError> {
+    pub fn new<P>(settings: &ChannelSettings<P>) -> Result<Self, ChannelSettingsError> {
         settings.validate()?;
         let namespaces =
             settings.namespaces.iter().map(|namespace| (namespace.name.as_str().into(), namespace.options));
