@@ -10,6 +10,7 @@
 pub mod client;
 pub mod cluster;
 pub mod error;
+pub mod hooks;
 pub mod http;
 pub mod proxies;
 pub mod stomp;
@@ -31,6 +32,7 @@ pub use self::{
     client::{ClientSettings, MemoryBudgetSettings, ReadSettings, SubprotocolChoice, WebSocketSettings},
     cluster::{DrainSettings, MembershipSettings, NodeSettings},
     error::SettingsError,
+    hooks::{HookEndpointSettings, HookFormat, HookSettings},
     http::{HttpSettings, HttpTlsSettings, PollSettings, SockJsSettings},
     proxies::TrustedProxies,
     stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
@@ -64,6 +66,8 @@ pub struct Settings {
     pub channel: ChannelSettings,
     /// The HTTP API for backends.
     pub api: ApiSettings,
+    /// Hooks: events of clients and channels for the backend.
+    pub hooks: HookSettings,
     /// The broker, which carries publications between nodes.
     pub broker: BrokerSettings,
     /// Membership of the cluster, and calls between its nodes.
@@ -236,6 +240,7 @@ impl Settings {
         let rules =
             ChannelRules::new(&self.channel).map_err(|error| SettingsError::value("channel", error))?;
         self.validate_personal_channels(&rules)?;
+        self.hooks.validate(&self.channel)?;
         ApiKeys::new(self.api.keys.clone()).map_err(|error| SettingsError::value("api.keys", error))?;
         Origins::new(&self.client.allowed_origins)
             .map_err(|error| SettingsError::value("client.allowed_origins", error))?;
