@@ -7,6 +7,7 @@
 //! Secrets that can be guessed: they stop the start of a node that listens beyond the loopback, and are a warning elsewhere.
 //! `docs/architecture.md` §8.2.
 
+pub mod backend;
 pub mod client;
 pub mod cluster;
 pub mod error;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use self::error::{empty_secret, environment, read};
 
 pub use self::{
+    backend::{BackendTlsSettings, SigningSecretSettings},
     client::{ClientSettings, MemoryBudgetSettings, ReadSettings, SubprotocolChoice, WebSocketSettings},
     cluster::{DrainSettings, MembershipSettings, NodeSettings},
     error::SettingsError,
