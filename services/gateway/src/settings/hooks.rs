@@ -13,7 +13,7 @@ use gorani_broker::hook_store::{HookEventKind, HookQueuePlan, HookStorePlan, Par
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::error::SettingsError;
+use super::{BackendTlsSettings, SigningSecretSettings, error::SettingsError};
 
 /// The most partitions: each has tasks on its deliverer and keys in Redis.
 const PARTITIONS_MAX: Partition = 1024;
@@ -88,7 +88,7 @@ pub struct HookEndpointSettings {
     pub namespaces: Vec<String>,
     /// Secrets of the signature, `whsec_` and base64 of 24 to 64 bytes; several for rotation. None: nothing is signed. With the
     /// format `pusher` one secret of any form.
-    pub secrets: Vec<String>,
+    pub secrets: SigningSecretSettings,
     /// A file with more secrets, one a line.
     pub secrets_file: PathBuf,
     /// Time for a request, its answer included.
@@ -107,6 +107,8 @@ pub struct HookEndpointSettings {
     pub max_backlog_bytes: u64,
     /// Headers of each request.
     pub headers: BTreeMap<String, String>,
+    /// TLS of requests.
+    pub tls: BackendTlsSettings,
     /// The form of the body.
     pub format: HookFormat,
     /// The key of the format `pusher`, sent as `X-Pusher-Key`.
@@ -133,7 +135,7 @@ impl Default for HookEndpointSettings {
             url: String::new(),
             events: Vec::new(),
             namespaces: vec!["*".to_owned()],
-            secrets: Vec::new(),
+            secrets: SigningSecretSettings::default(),
             secrets_file: PathBuf::new(),
             timeout: Duration::from_secs(10),
             batch_max_events: 100,
@@ -142,6 +144,7 @@ impl Default for HookEndpointSettings {
             max_backlog_events: 1_000_000,
             max_backlog_bytes: 1024 * 1024 * 1024,
             headers: BTreeMap::new(),
+            tls: BackendTlsSettings::default(),
             format: HookFormat::Gorani,
             pusher_key: String::new(),
             snapshot: false,
@@ -158,7 +161,7 @@ impl fmt::Debug for HookEndpointSettings {
             .field("url", &self.url)
             .field("events", &self.events)
             .field("namespaces", &self.namespaces)
-            .field("secrets", &format_args!("{} set", self.secrets.len()))
+            .field("secrets", &self.secrets)
             .field("secrets_file", &self.secrets_file)
             .field("timeout", &self.timeout)
             .field("batch_max_events", &self.batch_max_events)
@@ -167,6 +170,7 @@ impl fmt::Debug for HookEndpointSettings {
             .field("max_backlog_events", &self.max_backlog_events)
             .field("max_backlog_bytes", &self.max_backlog_bytes)
             .field("headers", &self.headers.keys())
+            .field("tls", &self.tls)
             .field("format", &self.format)
             .field("pusher_key", &self.pusher_key)
             .field("snapshot", &self.snapshot)
@@ -237,7 +241,7 @@ impl HookEndpointSettings {
     /// # Errors
     /// The file cannot be read.
     pub fn all_secrets(&self) -> Result<Vec<String>, SettingsError> {
-        let mut secrets = self.secrets.clone();
+        let mut secrets = self.secrets.0.clone();
         if !self.secrets_file.as_os_str().is_empty() {
             let text = std::fs::read_to_string(&self.secrets_file).map_err(|error| {
                 let problem = format!("{:?}: {}: {error}", self.name, self.secrets_file.display());
@@ -252,6 +256,9 @@ impl HookEndpointSettings {
         check_endpoint_name(&self.name)?;
         check_url(&self.url)?;
         self.check_events()?;
+        if let Err(SettingsError::Value { problem, .. }) = self.tls.validate("hooks.endpoints") {
+            return Err(format!("tls: {problem}"));
+        }
         for namespace in self.namespaces.iter().filter(|name| !matches!(name.as_str(), "*" | "")) {
             if channels.namespaces.iter().all(|known| known.name != *namespace) {
                 return Err(format!("namespaces: {namespace:?} is not in channel.namespaces"));
