@@ -10,8 +10,19 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 
 use crate::BrokerError;
+
+/// Changes of one call of [`HookStore::apply`], at most.
+pub const MAX_CHANGES: usize = 100;
+
+/// Why calls before [`HookStore::open`] are refused.
+pub(crate) const NOT_OPEN: &str = "the store of hooks is not open";
+/// Why a call for a partition beyond the last is refused.
+pub(crate) const NO_PARTITION: &str = "partitions of the store of hooks";
+/// Why a call is refused that needs the plan of an endpoint and names one that is not in the plan.
+pub(crate) const NO_ENDPOINT: &str = "endpoints of the store of hooks";
 
 /// The number of a partition, below [`HookStorePlan::partitions`].
 pub type Partition = u16;
@@ -23,7 +34,7 @@ pub struct HookStorePlan {
     pub partitions: Partition,
     /// The queues.
     pub endpoints: Vec<HookQueuePlan>,
-    /// Time for which the last number of a session that ended is kept.
+    /// Time for which the last number of a session is kept that ended and may come back.
     pub sequence_ttl: Duration,
 }
 
@@ -34,14 +45,16 @@ pub struct HookQueuePlan {
     pub name: Arc<str>,
     /// Events of one partition that may wait; over it the oldest go, and are counted.
     pub max_events: u64,
-    /// Bytes of one partition that may wait.
+    /// Bytes of one partition that may wait, by [`HookEventDraft::content_bytes`]; a store may count a few bytes of framing with
+    /// each event. Its dead letters may take as many again.
     pub max_bytes: u64,
-    /// Dead letters of one partition that are kept.
+    /// Dead letters of one partition that are kept; over it, or over their bytes, the oldest events go, and are counted.
     pub max_dead_letters: u64,
 }
 
 /// The kind of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HookEventKind {
     /// A session began.
     Connected,
@@ -67,6 +80,25 @@ pub enum HookEventKind {
     Reset,
 }
 
+impl HookEventKind {
+    /// Its name in settings, in the events of a backend and in a medium.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
+            Self::Subscribed => "subscribed",
+            Self::Unsubscribed => "unsubscribed",
+            Self::Occupied => "occupied",
+            Self::Vacated => "vacated",
+            Self::MemberAdded => "member_added",
+            Self::MemberRemoved => "member_removed",
+            Self::Publication => "publication",
+            Self::Gap => "gap",
+            Self::Reset => "reset",
+        }
+    }
+}
+
 /// An event that a change may cause. The store gives it its id, and to an event of a session its number and the user's sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookEventDraft {
@@ -86,6 +118,14 @@ pub struct HookEventDraft {
     pub details: Bytes,
     /// The endpoints that it is for: indexes into [`HookStorePlan::endpoints`]. None: the store changes, and nothing is told.
     pub endpoints: Arc<[u16]>,
+}
+
+impl HookEventDraft {
+    /// Bytes of its content.
+    pub fn content_bytes(&self) -> u64 {
+        let texts = self.node.len() + self.client.len() + self.user.len() + self.channel.len();
+        (texts + self.details.len()) as u64
+    }
 }
 
 /// An entry whose first and last node are told: a channel, or a user in a channel.
@@ -109,6 +149,9 @@ pub enum HookChange {
     Disconnect {
         /// `Disconnected`.
         event: HookEventDraft,
+        /// True if it may come back, since its node may only be paused: its last number is kept for
+        /// [`HookStorePlan::sequence_ttl`]. Client ids do not come again, so the end that its own node tells needs none.
+        keep_sequence: bool,
     },
     /// Something happened to a session; tells `event` if it is there.
     Note {
@@ -157,10 +200,10 @@ pub enum HookApplied {
     },
 }
 
-/// An event in an queue.
+/// An event in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookEvent {
-    /// Unique, and the same in all retries: `<partition>-<milliseconds>-<number>`. Ids of an queue ascend.
+    /// Unique, and the same in all retries: `<partition>-<milliseconds>-<number>`. Ids of a queue ascend.
     pub id: String,
     /// The event.
     pub draft: HookEventDraft,
@@ -172,7 +215,7 @@ pub struct HookEvent {
     pub replayed: bool,
 }
 
-/// The state of delivery from an queue, which outlives the node that delivers.
+/// The state of delivery from a queue, which outlives the node that delivers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HookDeliveryState {
     /// Attempts with the event at the head that failed.
@@ -183,19 +226,25 @@ pub struct HookDeliveryState {
     pub suspect: String,
 }
 
-/// The head of an queue.
+/// The head of a queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HookQueueHead {
     /// The oldest events, in their order.
     pub events: Vec<HookEvent>,
     /// Events that were dropped since the backlog was too long, and not told yet.
     pub dropped: u64,
+    /// All that were ever dropped: what [`HookDelivered::dropped_told`] gets once a gap has told of `dropped`.
+    pub dropped_mark: u64,
     /// Unix milliseconds of the oldest of them.
     pub dropped_since_ms: u64,
     /// Events that wait, these included.
     pub length: u64,
     /// Bytes that wait.
     pub bytes: u64,
+    /// Dead letters that are kept.
+    pub dead_letters: u64,
+    /// Dead letters that were dropped since there were too many, ever.
+    pub dead_letters_dropped: u64,
     /// The state of delivery.
     pub state: HookDeliveryState,
 }
@@ -207,7 +256,7 @@ pub struct HookDelivered {
     pub taken: Vec<String>,
     /// Events that become dead letters, with the reason and the attempts.
     pub dead: Vec<(String, String, u32)>,
-    /// So many dropped events were told by a gap.
+    /// The [`HookQueueHead::dropped_mark`] of the head whose dropped events a gap has told; 0: no gap was told.
     pub dropped_told: u64,
     /// The state from now on.
     pub state: HookDeliveryState,
@@ -233,8 +282,8 @@ pub struct HookNodeEntries {
     pub sessions: Vec<(Arc<str>, Arc<str>)>,
     /// Its occupancies.
     pub occupancies: Vec<OccupancyKey>,
-    /// True if there are more.
-    pub has_more: bool,
+    /// The start of the next page; `None`: this is the last one.
+    pub cursor: Option<String>,
 }
 
 /// The answer to [`HookStore::due`].
@@ -249,18 +298,22 @@ pub struct HooksDue {
 /// The store of hooks of a broker.
 ///
 /// # Order
-/// Changes of one partition take effect in the order of the calls of a node; events lie in an queue in the order of the changes.
+/// Changes of one partition take effect in the order of the calls of a node; events lie in a queue in the order of the changes.
+///
+/// # Time
+/// It is the store's: that of the medium, in Unix milliseconds, the same for all nodes.
 ///
 /// # Faults
 /// As with [`crate::Broker`]. After [`BrokerError::UnknownOutcome`] a call of [`HookStore::apply`] may have been carried out:
 /// repeating `Connect`, `Disconnect`, `Enter`, `Leave` and `EndDue` tells nothing twice; `Note` and `Append` may.
 pub trait HookStore: Send + Sync + 'static {
-    /// Opens the store, once at the start. Gives the number of partitions that the medium was first opened with: if it is another
+    /// Opens the store, at the start; again, with a new plan of its endpoints. Gives the number of partitions that the medium was first opened with: if it is another
     /// than the plan's, the store is not open.
     fn open(&self, plan: HookStorePlan) -> BoxFuture<'static, Result<Partition, BrokerError>>;
 
     /// Begins a partition anew, unless it has another run than `previous` by now (`None`: it had none): nothing is in it but
-    /// `event`, a `Reset`, at the end of each of its queues, whose waiting events stay. Gives the run that it has then.
+    /// `event`, a `Reset`, at the end of the queue of each endpoint of the plan, whatever endpoints it names. Events that wait
+    /// stay, dead letters too. Gives the run that it has then.
     fn begin(
         &self,
         partition: Partition,
@@ -268,7 +321,8 @@ pub trait HookStore: Send + Sync + 'static {
         event: HookEventDraft,
     ) -> BoxFuture<'static, Result<Arc<str>, BrokerError>>;
 
-    /// Makes changes, 100 at most, in one atomic step.
+    /// Makes changes, [`MAX_CHANGES`] at most, in one atomic step. More, or a node, client or channel with a NUL in it, is
+    /// [`BrokerError::Limit`].
     fn apply(
         &self,
         partition: Partition,
@@ -276,23 +330,24 @@ pub trait HookStore: Send + Sync + 'static {
         changes: Vec<HookChange>,
     ) -> BoxFuture<'static, Result<HookApplied, BrokerError>>;
 
-    /// What a node has in a partition, `limit` entries at most after the first `skip`. In no particular order, which stays as long as
-    /// nothing changes.
+    /// What a node has in a partition, `limit` entries at most from `cursor` on ([`HookNodeEntries::cursor`]; empty: the first
+    /// page). Over all pages an entry that stays is given exactly once, whatever comes and goes meanwhile. A cursor that is not
+    /// this store's is [`BrokerError::BadCursor`].
     fn entries(
         &self,
         partition: Partition,
         node: &str,
-        skip: u32,
+        cursor: &str,
         limit: u32,
     ) -> BoxFuture<'static, Result<HookNodeEntries, BrokerError>>;
 
     /// Nodes that have anything in a partition.
     fn nodes(&self, partition: Partition) -> BoxFuture<'static, Result<Vec<String>, BrokerError>>;
 
-    /// OccupancyKeys whose end is due, the earliest first, `limit` at most, and the run of the partition.
+    /// Keys whose end is due, the earliest first, `limit` at most, and the run of the partition.
     fn due(&self, partition: Partition, limit: u32) -> BoxFuture<'static, Result<HooksDue, BrokerError>>;
 
-    /// The head of an queue: `max_events` at most, and `max_bytes` of them, but one in any case.
+    /// The head of a queue: `max_events` at most, and `max_bytes` of them, but one in any case.
     fn head(
         &self,
         partition: Partition,
@@ -309,7 +364,8 @@ pub trait HookStore: Send + Sync + 'static {
         delivered: HookDelivered,
     ) -> BoxFuture<'static, Result<(), BrokerError>>;
 
-    /// Dead letters of an endpoint in a partition after the event `after` (empty: from the oldest), `limit` at most.
+    /// Dead letters of an endpoint in a partition, in the order of their events, after the event `after` (empty: from the oldest),
+    /// `limit` at most.
     fn dead_letters(
         &self,
         partition: Partition,
@@ -318,8 +374,8 @@ pub trait HookStore: Send + Sync + 'static {
         limit: u32,
     ) -> BoxFuture<'static, Result<Vec<DeadHook>, BrokerError>>;
 
-    /// Takes dead letters out; `replay`: they go to the end of the queue, with the same ids, marked as replayed. Gives how many
-    /// there were.
+    /// Takes dead letters out; `replay`: they go to the end of the queue in the order of `ids`, with the same ids, marked as
+    /// replayed. Gives how many there were.
     fn take_dead_letters(
         &self,
         partition: Partition,
@@ -328,7 +384,8 @@ pub trait HookStore: Send + Sync + 'static {
         replay: bool,
     ) -> BoxFuture<'static, Result<u64, BrokerError>>;
 
-    /// Deletes the queues and dead letters of endpoints that have been in no plan for `kept`, and gives their names.
+    /// Deletes the queues and dead letters of endpoints that have been in no plan for `kept`, and gives their names. An endpoint of
+    /// the plan of this call counts as seen now.
     fn forget_endpoints(
         &self,
         partition: Partition,

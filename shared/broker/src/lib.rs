@@ -14,6 +14,7 @@ pub mod broker;
 pub mod cluster;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod hook_entry;
 pub mod hook_store;
 pub mod memory;
 pub mod publication;

@@ -6,6 +6,7 @@
 //! - `shard`: the channels that share a lock, with `channels` (table, lines by last use, position and
 //!   history), `presence_set` and `presence`.
 //! - `queue`: work queues.
+//! - `hooks`, `hook_partition`, `hook_queue`: the store of hooks.
 //! - [`clock`]: its time.
 //! - `usage_budget`: its settings, and what is held against what may be held.
 
@@ -13,6 +14,9 @@ mod broker;
 mod channels;
 pub mod clock;
 mod cluster;
+mod hook_partition;
+mod hook_queue;
+mod hooks;
 mod presence;
 mod presence_set;
 mod queue;
@@ -38,6 +42,7 @@ use parking_lot::Mutex;
 
 use self::{
     clock::{Expiring, Nanos, nanos},
+    hooks::MemoryHooks,
     queue::{DeliveredMessage, QueueTable},
     shard::ChannelShard,
     usage_budget::{BOUNDS, EvictionKind, UsageBudget},
@@ -83,6 +88,7 @@ pub struct MemoryBroker {
     evicting: Mutex<()>,
     members: MemoryCluster,
     queues: Mutex<QueueTable>,
+    hooks: MemoryHooks,
 }
 
 /// The cluster state of a single node, in memory.
@@ -117,6 +123,7 @@ impl MemoryBroker {
             evicting: Mutex::new(()),
             queues: Mutex::default(),
             members: MemoryCluster::default(),
+            hooks: MemoryHooks::default(),
         }
     }
 

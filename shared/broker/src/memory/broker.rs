@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     Broker, BrokerError, BrokerStats, ChannelEvent, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery,
-    PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, queue::Queues,
+    PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink,
+    hook_store::HookStore, queue::Queues,
 };
 
 impl Broker for MemoryBroker {
@@ -147,6 +148,10 @@ impl Broker for MemoryBroker {
     }
 
     fn queues(&self) -> Option<&dyn Queues> {
+        Some(self)
+    }
+
+    fn hook_store(&self) -> Option<&dyn HookStore> {
         Some(self)
     }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// Entries that are not worth a sweep.
@@ -22,23 +22,35 @@ pub(super) fn nanos(duration: Duration) -> Nanos {
 pub trait Clock: Send + Sync + 'static {
     /// Time since an origin of the clock's own choice, the same for all calls.
     fn now(&self) -> Duration;
+
+    /// Unix milliseconds, as steady as [`Clock::now`]. A clock that knows no date begins with the epoch.
+    fn unix_ms(&self) -> u64 {
+        u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 /// The machine's monotonic clock.
 #[derive(Debug)]
 pub struct SystemClock {
     origin: Instant,
+    /// The date of the origin, since the Unix epoch.
+    origin_date: Duration,
 }
 
 impl Default for SystemClock {
     fn default() -> Self {
-        Self { origin: Instant::now() }
+        let origin_date = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { origin: Instant::now(), origin_date }
     }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    fn unix_ms(&self) -> u64 {
+        u64::try_from((self.origin_date + self.now()).as_millis()).unwrap_or(u64::MAX)
     }
 }
 

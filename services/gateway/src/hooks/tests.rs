@@ -1,0 +1,31 @@
+//! What tests of hooks have in common.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod delivery;
+mod receiver;
+
+use gorani_broker::hook_store::{HookEvent, HookEventDraft, HookQueueHead};
+
+/// A draft of this kind.
+pub(super) fn draft(kind: &str) -> HookEventDraft {
+    HookEventDraft {
+        kind: serde_json::from_value(kind.into()).unwrap(),
+        time_ms: 5,
+        node: "n1".into(),
+        client: "".into(),
+        user: "".into(),
+        channel: "".into(),
+        details: bytes::Bytes::new(),
+        endpoints: [0].into(),
+    }
+}
+
+/// An event of this kind.
+pub(super) fn event(id: &str, kind: &str) -> HookEvent {
+    HookEvent { id: id.to_owned(), draft: draft(kind), sequence: 0, user_sessions: 0, replayed: false }
+}
+
+/// A head with these events.
+pub(super) fn head(events: Vec<HookEvent>) -> HookQueueHead {
+    HookQueueHead { length: events.len() as u64, events, ..HookQueueHead::default() }
+}
