@@ -286,10 +286,10 @@ impl HookPartition {
         self.last
     }
 
-    fn push(&mut self, call: HookCall<'_>, draft: HookEventDraft, sequence: u64, user_sessions: u64) {
+    fn push(&mut self, call: HookCall<'_>, mut draft: HookEventDraft, sequence: u64, user_sessions: u64) {
         let position = self.next_position(call.now_ms);
         let id = format!("{}-{}-{}", call.partition, position.0, position.1);
-        let endpoints = Arc::clone(&draft.endpoints);
+        let endpoints = std::mem::take(&mut draft.endpoints);
         let event = HookEvent { id, draft, sequence, user_sessions, replayed: false };
         for endpoint in endpoints.iter() {
             let Some(plan) = call.plan.endpoints.get(usize::from(*endpoint)) else { continue };
