@@ -338,10 +338,11 @@ impl HookPartition {
                 seen.seen_ms = call.now_ms;
             }
         }
-        let limit = call.now_ms.saturating_sub(millis(kept));
         let mut forgotten = Vec::new();
         self.queues.retain(|name, seen| {
-            let is_kept = seen.seen_ms > limit || call.plan.endpoints.iter().any(|plan| plan.name == *name);
+            let unseen_ms = call.now_ms.saturating_sub(seen.seen_ms);
+            let is_kept =
+                unseen_ms < millis(kept) || call.plan.endpoints.iter().any(|plan| plan.name == *name);
             if !is_kept {
                 forgotten.push(name.to_string());
             }

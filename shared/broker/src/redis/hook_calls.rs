@@ -55,24 +55,34 @@ pub(super) fn add_queues(call: &mut Cmd, queues: &[HookQueuePlan]) {
 }
 
 /// The eight arguments of a change.
-pub(super) fn add_change(call: &mut Cmd, change: &HookChange) {
+fn add_change(call: &mut Cmd, endpoints: usize, change: &HookChange) {
+    let mut add = |what, event, key, time| add(call, endpoints, what, event, key, time);
     match change {
-        HookChange::Connect { event } => add(call, "connect", event, None, 0),
+        HookChange::Connect { event } => add("connect", event, None, 0),
         HookChange::Disconnect { event, keep_sequence } => {
-            add(call, "disconnect", event, None, u64::from(*keep_sequence));
+            add("disconnect", event, None, u64::from(*keep_sequence));
         }
-        HookChange::Note { event } => add(call, "note", event, None, 0),
-        HookChange::Enter { key, event } => add(call, "enter", event, Some(key), 0),
-        HookChange::Leave { key, grace, event } => add(call, "leave", event, Some(key), millis(*grace)),
-        HookChange::EndDue { key, event } => add(call, "end_due", event, Some(key), 0),
-        HookChange::Append { event } => add(call, "append", event, None, 0),
+        HookChange::Note { event } => add("note", event, None, 0),
+        HookChange::Enter { key, event } => add("enter", event, Some(key), 0),
+        HookChange::Leave { key, grace, event } => add("leave", event, Some(key), millis(*grace)),
+        HookChange::EndDue { key, event } => add("end_due", event, Some(key), 0),
+        HookChange::Append { event } => add("append", event, None, 0),
     }
 }
 
-fn add(call: &mut Cmd, what: &str, event: &HookEventDraft, key: Option<&OccupancyKey>, time: u64) {
+/// An index beyond the last endpoint, of a plan of before, is left out.
+fn add(
+    call: &mut Cmd,
+    endpoints: usize,
+    what: &str,
+    event: &HookEventDraft,
+    key: Option<&OccupancyKey>,
+    time: u64,
+) {
     let key = key.map(encode_key).unwrap_or_default();
+    let known = event.endpoints.iter().map(|index| usize::from(*index)).filter(|index| *index < endpoints);
     // The scripts count from 1.
-    let into: Vec<String> = event.endpoints.iter().map(|index| (u32::from(*index) + 1).to_string()).collect();
+    let into: Vec<String> = known.map(|index| (index + 1).to_string()).collect();
     call.arg(what).arg(&*event.node).arg(&*event.client).arg(&*event.user).arg(key).arg(time);
     call.arg(hook_wire::encode(event)).arg(into.join(" "));
 }
@@ -122,7 +132,7 @@ pub(super) fn add_names<'e>(call: &mut Cmd, kept: Duration, names: impl IntoIter
 pub(super) fn add_changes(call: &mut Cmd, plan: &HookStorePlan, run: &str, changes: &[HookChange]) {
     call.arg(run).arg(millis(plan.sequence_ttl)).arg(plan.endpoints.len());
     add_queues(call, &plan.endpoints);
-    changes.iter().for_each(|change| add_change(call, change));
+    changes.iter().for_each(|change| add_change(call, plan.endpoints.len(), change));
 }
 
 /// The arguments of `hook_begin.lua`.

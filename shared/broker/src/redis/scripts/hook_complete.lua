@@ -56,6 +56,9 @@ if mark == all then
   redis.call('HDEL', keys.state, 'g')
 end
 redis.call('HSET', keys.state, 't', whole(mark), 'a', ARGV[4], 'w', ARGV[5], 'p', ARGV[6])
-redis.call('HINCRBY', keys.state, 'b', -freed)
+-- Not without a reason: a negative zero is no number for Redis.
+if freed > 0 then
+  redis.call('HINCRBY', keys.state, 'b', -freed)
+end
 redis.call('HINCRBY', keys.state, 'z', dropped)
 return 1
