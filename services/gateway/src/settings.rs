@@ -251,8 +251,7 @@ impl Settings {
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
-        let rules =
-            ChannelRules::new(&self.channel).map_err(|error| SettingsError::value("channel", error))?;
+        let rules = self.channel.rules().map_err(|error| SettingsError::value("channel", error))?;
         self.validate_personal_channels(&rules)?;
         self.validate_proxies()?;
         self.hooks.validate(&self.channel)?;

@@ -35,11 +35,8 @@ pub struct ChannelRules {
 
 impl ChannelRules {
     /// Checks the settings ([`ChannelSettings::validate`]) and makes them ready.
-    pub fn new<P>(settings: &ChannelSettings<P>) -> Result<Self, ChannelSettingsError> {
-        settings.validate()?;
-        let namespaces =
-            settings.namespaces.iter().map(|namespace| (namespace.name.as_str().into(), namespace.options));
-        Ok(Self { defaults: settings.defaults, namespaces: namespaces.collect() })
+    pub fn new(settings: &ChannelSettings) -> Result<Self, ChannelSettingsError> {
+        settings.rules()
     }
 
     /// The options of a channel. The namespace stands before the first `:`, after a `$`: `$chat:1` is of
@@ -61,6 +58,19 @@ impl ChannelRules {
             None => Ok(&self.defaults),
             Some(namespace) => self.namespaces.get(namespace).ok_or(UnknownNamespace),
         }
+    }
+}
+
+impl<P> ChannelSettings<P> {
+    /// Checks the settings and makes rules of them.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn rules(&self) -> Result<ChannelRules, ChannelSettingsError> {
+        self.validate()?;
+        let namespaces =
+            self.namespaces.iter().map(|namespace| (namespace.name.as_str().into(), namespace.options));
+        Ok(ChannelRules { defaults: self.defaults, namespaces: namespaces.collect() })
     }
 }
 

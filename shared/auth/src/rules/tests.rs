@@ -13,7 +13,7 @@ const DENIED: Denied = Denied::PermissionDenied;
 /// Rules whose channels without a namespace have these options, beside an empty namespace `closed`.
 fn rules(options: ChannelOptions) -> ChannelRules {
     let closed = NamespaceSettings { name: "closed".to_owned(), ..NamespaceSettings::default() };
-    ChannelRules::new(&ChannelSettings::<()> {
+    ChannelRules::new(&ChannelSettings {
         defaults: options,
         namespaces: vec![closed],
         ..ChannelSettings::default()
