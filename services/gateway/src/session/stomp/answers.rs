@@ -43,8 +43,8 @@ impl StompSession {
             version: text("client-version"),
             channels: Vec::new(),
         };
-        calls.note(ENTRY, AskedFor::Connect(headers.get("passcode").is_some()));
-        actions.push(calls.session.ask(ENTRY, proxy, request));
+        let asked = AskedFor::Connect(headers.get("passcode").is_some());
+        actions.push(calls.ask((ENTRY, asked), proxy, request));
     }
 
     /// The backend has answered. True if the frame that was asked about is done with it.
@@ -186,8 +186,7 @@ impl StompSession {
         let (Some(proxy), Some(calls)) = (self.policy.proxies.refresh, &mut self.calls) else { return false };
         self.clock.expires = None;
         let ticket = self.receipts.ticket();
-        calls.note(ticket, AskedFor::Refresh);
-        actions.push(calls.session.ask(ticket, proxy, ProxyRequest::Refresh));
+        actions.push(calls.ask((ticket, AskedFor::Refresh), proxy, ProxyRequest::Refresh));
         true
     }
 
@@ -221,9 +220,9 @@ impl StompSession {
                 return false;
             };
             let ticket = self.receipts.ticket();
-            calls.note(ticket, AskedFor::SubRefresh(channel.clone()));
+            let asked = AskedFor::SubRefresh(channel.clone());
             let request = ProxyRequest::SubRefresh { channel: channel.clone() };
-            actions.push(calls.session.ask(ticket, proxy, request));
+            actions.push(calls.ask((ticket, asked), proxy, request));
             self.expire(&channel, None);
         }
         true
@@ -268,7 +267,7 @@ impl StompSession {
                     && self.state == StompState::Open
                     && calls.is_awaited() =>
             {
-                calls.session.ending = Some(disconnect);
+                calls.ending = Some(disconnect);
                 self.clock.give_up_by = Some(now.instant + self.policy.call_grace);
             }
             _ => self.fail(Failure::of_disconnect(disconnect), actions),
@@ -280,7 +279,7 @@ impl StompSession {
         let Some(calls) = &mut self.calls else { return };
         if !calls.is_awaited()
             && !self.receipts.is_awaited()
-            && let Some(disconnect) = calls.session.ending.take()
+            && let Some(disconnect) = calls.ending.take()
         {
             self.fail(Failure::of_disconnect(disconnect), actions);
         }
@@ -291,7 +290,7 @@ impl StompSession {
         self.clock.give_up_by = None;
         let ending = self.calls.as_mut().and_then(|calls| {
             calls.forget();
-            calls.session.ending.take()
+            calls.ending.take()
         });
         match ending {
             Some(disconnect) => self.fail(Failure::of_disconnect(disconnect), actions),

@@ -9,8 +9,9 @@ use gorani_broker::Position;
 
 use super::transactions::{PendingCommit, ValidSend};
 use crate::{
-    proxy_call::{ProxyId, ProxyPayload},
-    session::{Ticket, shared::proxied::SessionCalls},
+    disconnect::Disconnect,
+    proxy_call::{ProxyId, ProxyPayload, ProxyRequest},
+    session::{Action, Ticket, shared::proxied::SessionCalls},
 };
 
 /// Bytes of what waits for answers from which on the next frame has to wait.
@@ -26,6 +27,8 @@ pub(super) struct StompCalls {
     rpcs: VecDeque<(Ticket, Box<RpcCall>)>,
     /// Bytes of all of them.
     held_bytes: usize,
+    /// The end that waits until what was asked is answered.
+    pub(super) ending: Option<Disconnect>,
 }
 
 /// The reason for a call.
@@ -87,13 +90,26 @@ impl RpcCall {
 
 impl StompCalls {
     pub(super) fn new(session: Box<SessionCalls>) -> Self {
-        Self { session, asked: Vec::new(), sends: VecDeque::new(), rpcs: VecDeque::new(), held_bytes: 0 }
+        Self {
+            session,
+            asked: Vec::new(),
+            sends: VecDeque::new(),
+            rpcs: VecDeque::new(),
+            held_bytes: 0,
+            ending: None,
+        }
     }
 
-    /// Notes what a call is made for.
-    pub(super) fn note(&mut self, ticket: Ticket, asked: AskedFor) {
+    /// A call, noted with what it is made for.
+    pub(super) fn ask(
+        &mut self,
+        (ticket, asked): (Ticket, AskedFor),
+        proxy: ProxyId,
+        request: ProxyRequest,
+    ) -> Action {
         self.held_bytes += asked.bytes();
         self.asked.push((ticket, asked));
+        Action::Proxy(ticket, self.session.ask(proxy, request))
     }
 
     /// The call of this ticket is answered.

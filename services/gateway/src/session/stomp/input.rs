@@ -133,7 +133,7 @@ impl StompSession {
     fn has_to_wait(&self, frame: &StompFrame) -> bool {
         matches!(self.state, StompState::Entering(_))
             || self.receipts.is_full()
-            || self.calls.as_ref().is_some_and(|calls| calls.is_full() || calls.session.ending.is_some())
+            || self.calls.as_ref().is_some_and(|calls| calls.is_full() || calls.ending.is_some())
             || self.subscriptions.iter().any(|known| known.is_under_way() && self.holds_back(known, frame))
     }
 

@@ -105,8 +105,8 @@ impl StompSession {
         let Some(calls) = &mut self.calls else { return };
         while let Some((ticket, call)) = calls.next_rpc(self.policy.proxies.rpc.concurrency.get()) {
             let RpcCall { proxy, method, data, headers, reply } = *call;
-            calls.note(ticket, AskedFor::Rpc(reply));
-            actions.push(calls.session.ask(ticket, proxy, ProxyRequest::Rpc { method, data, headers }));
+            let request = ProxyRequest::Rpc { method, data, headers };
+            actions.push(calls.ask((ticket, AskedFor::Rpc(reply)), proxy, request));
         }
     }
 

@@ -94,8 +94,8 @@ impl StompSession {
             PendingCommit::Send(send) => match (send.proxy, &mut self.calls) {
                 (Some(proxy), Some(calls)) => {
                     let request = ProxyRequest::Publish { channel: send.name.clone(), data: send.payload() };
-                    actions.push(calls.session.ask(ticket, proxy, request));
-                    calls.note(ticket, AskedFor::Publish(Box::new(send)));
+                    let asked = AskedFor::Publish(Box::new(send));
+                    actions.push(calls.ask((ticket, asked), proxy, request));
                 }
                 _ => actions.push(send.action(ticket)),
             },

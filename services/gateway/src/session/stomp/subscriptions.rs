@@ -155,9 +155,8 @@ impl StompSession {
             let ticket = self.receipts.expect(1, receipt, false);
             (subscription.under_way, subscription.is_asked) = (Some(ticket), true);
             self.subscriptions.push(subscription);
-            calls.note(ticket, AskedFor::Subscribe(recover));
             let request = ProxyRequest::Subscribe { channel, token: String::new(), data: None };
-            actions.push(calls.session.ask(ticket, proxy, request));
+            actions.push(calls.ask((ticket, AskedFor::Subscribe(recover)), proxy, request));
             return Ok(());
         }
         // The backend's decision on a channel holds for all subscriptions of the session to it.
