@@ -4,6 +4,7 @@
 //! - [`kinds`]: each kind of call by the client protocol.
 //! - [`over_stomp`]: the same by STOMP, over TCP, WebSocket and SockJS.
 //! - [`bad_backends`]: backends that hang, break off or answer nonsense.
+//! - [`published`]: handlers that were written for the HTTP proxies of Centrifugo.
 
 mod bad_backends;
 mod kinds;
