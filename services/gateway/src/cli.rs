@@ -1,7 +1,8 @@
-//! The command line: `gorani [serve|check|init|health|token|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
+//! The command line: `gorani [serve|check|init|health|hooks|token|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
 pub mod completions;
 pub mod health;
+pub mod hooks;
 pub mod init;
 pub mod man;
 mod systemd;
@@ -22,6 +23,7 @@ use tokio::{
 use self::{
     completions::CompletionsArguments,
     health::{HealthArguments, Unhealthy},
+    hooks::{HooksCommand, HooksFailed},
     init::{InitArguments, InitFailed},
     man::ManArguments,
     systemd::ServiceManager,
@@ -29,6 +31,7 @@ use self::{
 };
 use crate::{
     Gorani, RunError,
+    hooks::deliver,
     node::NodeError,
     server::{self, ServerError},
     settings::{Settings, SettingsError},
@@ -66,6 +69,14 @@ enum CliCommand {
         file: ConfigFile,
         #[command(flatten)]
         arguments: HealthArguments,
+    },
+    /// Look at events that endpoints of hooks did not take, send them again or delete them. It asks the node that runs here with these
+    /// settings, with the first key of api.keys.
+    Hooks {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(subcommand)]
+        command: HooksCommand,
     },
     /// Make a token for a client, signed with token.hmac_secret.
     Token {
@@ -118,6 +129,7 @@ impl Cli {
                 let settings = file.load()?;
                 // A restart after a good check must not leave nothing running.
                 server::check_tls_files(&settings).map_err(|error| CliError::Run(error.into()))?;
+                deliver::endpoints(&settings.hooks)?;
                 startup_warnings(&settings)
                     .iter()
                     .for_each(|warning| eprintln!("gorani: warning: {warning}"));
@@ -129,6 +141,7 @@ impl Cli {
             Some(CliCommand::Health { file, arguments }) => {
                 println!("{}", arguments.ask(&file.load()?.http)?)
             }
+            Some(CliCommand::Hooks { file, command }) => print(command.run(&file.load()?)?.as_bytes())?,
             Some(CliCommand::Token { file, arguments }) => {
                 println!("{}", arguments.make(file.load()?.token)?)
             }
@@ -250,6 +263,9 @@ pub enum CliError {
     /// The node is not healthy.
     #[error("health: {0}")]
     Health(#[from] Unhealthy),
+    /// The node did not do what was asked of its dead letters.
+    #[error("hooks: {0}")]
+    Hooks(#[from] HooksFailed),
     /// The result cannot be written.
     #[error("output: {0}")]
     Write(#[source] io::Error),
@@ -273,7 +289,12 @@ impl CliError {
             Self::Settings(_) | Self::Log(_) => EXIT_SETTINGS,
             // Files that the settings name: starting again does not help before they are changed.
             Self::Run(RunError::Server(ServerError::Tls(_))) => EXIT_SETTINGS,
-            Self::Run(_) | Self::Health(_) | Self::Token(_) | Self::Init(_) | Self::Write(_) => 1,
+            Self::Run(_)
+            | Self::Health(_)
+            | Self::Token(_)
+            | Self::Init(_)
+            | Self::Hooks(_)
+            | Self::Write(_) => 1,
         }
     }
 }
