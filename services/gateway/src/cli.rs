@@ -33,6 +33,7 @@ use crate::{
     Gorani, RunError,
     hooks::deliver,
     node::NodeError,
+    proxy::check_files,
     server::{self, ServerError},
     settings::{Settings, SettingsError},
     startup_warnings, telemetry,
@@ -130,6 +131,7 @@ impl Cli {
                 // A restart after a good check must not leave nothing running.
                 server::check_tls_files(&settings).map_err(|error| CliError::Run(error.into()))?;
                 deliver::endpoints(&settings.hooks)?;
+                check_files(&settings).map_err(|error| CliError::Run(NodeError::from(error).into()))?;
                 startup_warnings(&settings)
                     .iter()
                     .for_each(|warning| eprintln!("gorani: warning: {warning}"));

@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod clients;
 pub mod hooks;
+pub mod proxy;
 pub mod reload;
 
 use std::{
@@ -24,6 +25,7 @@ use self::{
     broker::{BrokerMetrics, ClusterMetrics, ForwardMetrics},
     clients::{AcceptMetrics, MemoryMetrics, ReadMetrics, SessionCounts},
     hooks::HookMetrics,
+    proxy::ProxyMetrics,
     reload::ReloadMetrics,
 };
 
@@ -192,6 +194,8 @@ pub struct Metrics {
     pub reload: ReloadMetrics,
     /// Hooks.
     pub hooks: Arc<HookMetrics>,
+    /// Calls to the backend.
+    pub proxy: ProxyMetrics,
 }
 
 impl Default for Metrics {
@@ -247,6 +251,7 @@ impl Default for Metrics {
         let reads = ReadMetrics::register(&mut registry);
         let reload = ReloadMetrics::register(&mut registry);
         let hooks = Arc::new(HookMetrics::register(&mut registry));
+        let proxy = ProxyMetrics::register(&mut registry);
         Self {
             registry,
             broker,
@@ -278,6 +283,7 @@ impl Default for Metrics {
             reads,
             reload,
             hooks,
+            proxy,
         }
     }
 }

@@ -4,34 +4,10 @@
 use std::fmt;
 
 use aws_lc_rs::hmac;
-use base64::{
-    Engine,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose},
-};
+use base64::{Engine, engine::general_purpose};
 
-/// What a secret begins with.
-const PREFIX: &str = "whsec_";
-/// Bytes of a secret.
-const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
-/// Secrets are also found without padding.
-const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// Why a text is no secret. It never shows the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SigningSecretError {
-    /// Something else is in its place.
-    #[error("must begin with {PREFIX}")]
-    Prefix,
-    /// The rest is no base64.
-    #[error("is not base64 after {PREFIX}")]
-    Base64,
-    /// It is too easily guessed, or longer than other libraries take.
-    #[error("holds {0} bytes, and must hold {min} to {max}", min = LENGTHS.start(), max = LENGTHS.end())]
-    Length(usize),
-}
+pub use crate::settings::backend::SigningSecretError;
+use crate::settings::backend::decode_secret;
 
 /// A secret that the node and the backend share.
 #[derive(Clone)]
@@ -41,11 +17,7 @@ impl std::str::FromStr for SigningSecret {
     type Err = SigningSecretError;
 
     fn from_str(text: &str) -> Result<Self, SigningSecretError> {
-        let encoded = text.strip_prefix(PREFIX).ok_or(SigningSecretError::Prefix)?;
-        let bytes = SECRET_BASE64.decode(encoded).map_err(|_| SigningSecretError::Base64)?;
-        if !LENGTHS.contains(&bytes.len()) {
-            return Err(SigningSecretError::Length(bytes.len()));
-        }
+        let bytes = decode_secret(text)?;
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
     }
 }

@@ -112,6 +112,18 @@ impl BackendTls {
         })
     }
 
+    /// For an endpoint without TLS: it trusts nobody, and needs no file.
+    ///
+    /// # Errors
+    /// The provider of cryptography offers no version of TLS.
+    pub fn unused() -> Result<Self, BackendTlsError> {
+        let config = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        Ok(Self { current: RwLock::new(Arc::new(config)), generation: AtomicU64::new(0), server_name: None })
+    }
+
     /// Puts what was read anew in its place, for connections from now on. The name stays.
     pub fn replace_by(&self, read: &Self) {
         let next = read.current.read().clone();

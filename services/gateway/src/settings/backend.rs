@@ -3,6 +3,10 @@
 
 use std::{fmt, path::PathBuf};
 
+use base64::{
+    Engine,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use serde::{Deserialize, Serialize};
 
 use super::SettingsError;
@@ -84,4 +88,35 @@ impl Serialize for SigningSecretSettings {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().map(|_| "redacted"))
     }
+}
+
+/// What a secret begins with.
+const PREFIX: &str = "whsec_";
+/// Bytes of a secret.
+const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
+/// Secrets are also found without padding.
+const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Why a text is no secret. It never shows the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SigningSecretError {
+    /// Something else is in its place.
+    #[error("must begin with {PREFIX}")]
+    Prefix,
+    /// The rest is no base64.
+    #[error("is not base64 after {PREFIX}")]
+    Base64,
+    /// It is too easily guessed, or longer than other libraries take.
+    #[error("holds {0} bytes, and must hold {min} to {max}", min = LENGTHS.start(), max = LENGTHS.end())]
+    Length(usize),
+}
+
+/// The bytes of a secret.
+pub fn decode_secret(text: &str) -> Result<Vec<u8>, SigningSecretError> {
+    let encoded = text.strip_prefix(PREFIX).ok_or(SigningSecretError::Prefix)?;
+    let bytes = SECRET_BASE64.decode(encoded).map_err(|_| SigningSecretError::Base64)?;
+    if LENGTHS.contains(&bytes.len()) { Ok(bytes) } else { Err(SigningSecretError::Length(bytes.len())) }
 }

@@ -195,7 +195,7 @@ impl HookSettings {
         }
     }
 
-    pub(super) fn validate(&self, channels: &ChannelSettings) -> Result<(), SettingsError> {
+    pub(super) fn validate<P>(&self, channels: &ChannelSettings<P>) -> Result<(), SettingsError> {
         let problem = |key, text: String| Err(SettingsError::value(key, text));
         if !(1..=PARTITIONS_MAX).contains(&self.partitions) {
             return problem("hooks.partitions", format!("must be between 1 and {PARTITIONS_MAX}"));
@@ -252,7 +252,7 @@ impl HookEndpointSettings {
         Ok(secrets)
     }
 
-    fn check(&self, channels: &ChannelSettings) -> Result<(), String> {
+    fn check<P>(&self, channels: &ChannelSettings<P>) -> Result<(), String> {
         check_endpoint_name(&self.name)?;
         check_url(&self.url)?;
         self.check_events()?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod hooks;
+mod proxy;
 mod secrets;
 
 use std::collections::HashMap;
