@@ -138,7 +138,8 @@ fn open(
     let node = &context.local.node;
     let traits = TransportTraits { format, ..TransportTraits::default() };
     let session = UniSession::new(node.policy.clone(), traits, receive_query, Now::read());
-    let session = Box::new(session.with_login_limit(node.admission.login_limit(context.peer)));
+    let session = session.with_login_limit(node.admission.login_limit(context.peer));
+    let session = Box::new(session.with_calls(context.calls(transport, "json")));
     context.open(ReceiverSession { session, transport, encoding, writer, id: None, commands: Vec::new() })
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod acknowledging;
+mod app;
 mod connecting;
 mod consuming;
 mod ending;
@@ -10,6 +11,7 @@ mod forging;
 mod heart_beats;
 mod limits;
 mod ordering;
+mod proxied;
 mod sending;
 mod subscribing;
 
