@@ -253,8 +253,8 @@ impl Settings {
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
         let rules = self.channel.rules().map_err(|error| SettingsError::value("channel", error))?;
         self.validate_personal_channels(&rules)?;
-        self.validate_proxies()?;
         self.hooks.validate(&self.channel)?;
+        self.validate_proxies()?;
         ApiKeys::new(self.api.keys.clone()).map_err(|error| SettingsError::value("api.keys", error))?;
         Origins::new(&self.client.allowed_origins)
             .map_err(|error| SettingsError::value("client.allowed_origins", error))?;

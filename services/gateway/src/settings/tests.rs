@@ -1,8 +1,8 @@
 //! Settings: the file that shows them, what is refused and how it is said.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod proxy;
 mod hooks;
+mod proxy;
 mod secrets;
 
 use std::collections::HashMap;
