@@ -1,0 +1,10 @@
+//! Hooks of several nodes over one store: the tracker, the flush, the reaper and the leases together, in simulated time.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod faulty_store;
+mod folded;
+mod grace;
+mod nodes;
+mod random_runs;
+mod two_nodes;
