@@ -1,6 +1,14 @@
-//! What tests of hooks have in common.
+//! Hooks of several nodes over one store: the tracker, the flush, the reaper and the leases together, in simulated time. Delivery to
+//! receivers on real sockets.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod faulty_store;
+mod folded;
+mod grace;
+mod nodes;
+mod random_runs;
+mod two_nodes;
 mod delivery;
 mod receiver;
 
