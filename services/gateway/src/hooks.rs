@@ -96,7 +96,10 @@ impl Hooks {
         while self.tracker.pending() > 0 {
             if Instant::now() >= until {
                 let pending = self.tracker.pending();
-                tracing::warn!(pending, "the store of hooks did not get everything; another node ends the rest");
+                tracing::warn!(
+                    pending,
+                    "the store of hooks did not get everything; another node ends the rest"
+                );
                 return false;
             }
             tokio::time::sleep(LOOK_EVERY).await;

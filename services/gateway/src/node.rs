@@ -252,7 +252,8 @@ impl Node {
         };
         let partitions = store.open(settings.plan()).await?;
         if partitions != settings.partitions {
-            let problem = format!("the store of hooks was begun with {partitions} partitions, and keeps them");
+            let problem =
+                format!("the store of hooks was begun with {partitions} partitions, and keeps them");
             return Err(SettingsError::Value { key: "hooks.partitions", problem }.into());
         }
         Ok(())

@@ -48,7 +48,8 @@ impl ChangeBatch {
     /// Its publications are not waited for any more, and are not tried again.
     pub(super) fn give_publications_up(&mut self) {
         let is_publication = |entry: &BatchEntry| matches!(entry, BatchEntry::Publication(_));
-        let mut kept = self.entries.iter().map(|entry| !is_publication(entry)).collect::<Vec<_>>().into_iter();
+        let mut kept =
+            self.entries.iter().map(|entry| !is_publication(entry)).collect::<Vec<_>>().into_iter();
         self.changes.retain(|_| kept.next().unwrap_or(true));
         for entry in self.entries.extract_if(.., |entry| is_publication(entry)) {
             if let BatchEntry::Publication(Some(answer)) = entry {
@@ -70,4 +71,3 @@ fn event_of(change: &HookChange) -> &HookEventDraft {
         | HookChange::Append { event } => event,
     }
 }
-

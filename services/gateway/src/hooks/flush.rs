@@ -82,7 +82,10 @@ impl PartitionFlush {
                 state.take_batch(&self.tracker.drafts, &self.tracker.options)
             };
             if let Some(lost) = self.apply(partition, &run, batch).await {
-                tracing::warn!(partition = self.number, "the store of hooks lost a partition; telling it anew");
+                tracing::warn!(
+                    partition = self.number,
+                    "the store of hooks lost a partition; telling it anew"
+                );
                 partition.state().lose_all();
                 run = self.begin(Some(&lost)).await;
             }

@@ -97,10 +97,8 @@ impl PartitionCare {
         while self.leases.owns(partition) {
             let due = on_store(&self.broker, |store| store.due(partition, PAGE)).await?;
             let (Some(run), false) = (due.run, due.keys.is_empty()) else { return Ok(()) };
-            let change = |key: OccupancyKey| HookChange::EndDue {
-                event: self.tracker.drafts.ended(&key),
-                key,
-            };
+            let change =
+                |key: OccupancyKey| HookChange::EndDue { event: self.tracker.drafts.ended(&key), key };
             if self.apply(partition, &run, due.keys.into_iter().map(change).collect()).await?.is_none() {
                 return Ok(());
             }

@@ -72,11 +72,7 @@ pub(super) struct PartitionState {
     /// Entries of the store that are nobody's.
     surplus: VecDeque<HookChange>,
     publications: VecDeque<(HookEventDraft, oneshot::Sender<bool>)>,
-    /// Entries without a session or a key that a queue may have before it is cleared.
-const STALE_MIN: usize = 64;
-/// Sessions that may wait for the store before what came and went is left out, whatever the setting says.
-const QUEUED_SESSIONS_MAX: usize = 10_000;
-/// Ended sessions that wait for their user, and until when.
+    /// Ended sessions that wait for their user, and until when.
     ended: VecDeque<(Instant, Arc<str>)>,
     /// The store does not take changes at the moment.
     pub(super) is_failing: bool,

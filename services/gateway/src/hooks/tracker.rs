@@ -219,9 +219,8 @@ impl HookTracker {
     /// The occupancies that a subscription has part in.
     fn keys(&self, of: &TrackedClient, subscription: &TrackedSubscription) -> Vec<OccupancyKey> {
         let channel = &subscription.channel;
-        let wants = |kinds: [HookEventKind; 2]| {
-            kinds.into_iter().any(|kind| self.drafts.wants(kind, Some(channel)))
-        };
+        let wants =
+            |kinds: [HookEventKind; 2]| kinds.into_iter().any(|kind| self.drafts.wants(kind, Some(channel)));
         let mut keys = Vec::new();
         if wants([HookEventKind::Occupied, HookEventKind::Vacated]) {
             keys.push(OccupancyKey { channel: channel.clone(), user: None });

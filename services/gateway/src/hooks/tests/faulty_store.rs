@@ -10,8 +10,8 @@ use std::{
 
 use futures_util::future::{BoxFuture, ready};
 use gorani_broker::{
-    Broker, BrokerError, HistoryPage, HistoryQuery, MemoryBroker, MemorySettings, Publication, PublishOptions,
-    Published, Retention,
+    Broker, BrokerError, HistoryPage, HistoryQuery, MemoryBroker, MemorySettings, Publication,
+    PublishOptions, Published, Retention,
     hook_store::{
         DeadHook, HookApplied, HookChange, HookDelivered, HookEventDraft, HookNodeEntries, HookQueueHead,
         HookStore, HookStorePlan, HooksDue, Partition,
@@ -71,12 +71,7 @@ impl Broker for FaultyBroker {
         memory: start, publish_join, publish_leave, subscribe, unsubscribe, remove_history, presence_add, presence_remove, presence, presence_stats, presence_nodes, presence_reap, cluster, health
     );
 
-    fn publish(
-        &self,
-        channel: &str,
-        publication: Publication,
-        options: PublishOptions,
-    ) -> Answer<Published> {
+    fn publish(&self, channel: &str, publication: Publication, options: PublishOptions) -> Answer<Published> {
         self.memory.publish(channel, publication, options)
     }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, ready};
-use gorani_broker::{Broker, BrokerError, hook_store::{HookDelivered, HookEventDraft, HookEventKind}};
+use gorani_broker::{
+    Broker, BrokerError,
+    hook_store::{HookDelivered, HookEventDraft, HookEventKind},
+};
 use parking_lot::Mutex;
 use tokio::task::LocalSet;
 

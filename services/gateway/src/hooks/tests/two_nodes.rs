@@ -46,7 +46,10 @@ fn a_crash_is_told_once_and_takes_members_and_channels_with_it() {
         all.pass(Duration::from_secs(30)).await;
         let lines = all.lines(&["Disconnected", "Vacated", "MemberRemoved"]);
         assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines.iter().any(|line| line.contains("c0 42") && line.contains("\"lost\":true")), "{lines:?}");
+        assert!(
+            lines.iter().any(|line| line.contains("c0 42") && line.contains("\"lost\":true")),
+            "{lines:?}"
+        );
         assert!(lines.iter().any(|line| line.starts_with("MemberRemoved") && line.contains("42 room")));
         let reaped: u64 = all.nodes.iter().map(|node| node.hooks.tracker.reaped_sessions()).sum();
         assert_eq!(reaped, 1);
@@ -73,7 +76,10 @@ fn sessions_of_a_node_that_was_paused_end_as_lost_and_come_again_with_all_their_
         let lines = all.lines(&["Connected", "Subscribed", "Occupied"]);
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines.iter().all(|line| line.contains("\"resumed\":true")), "{lines:?}");
-        assert!(lines.iter().any(|line| line.starts_with("Connected") && line.contains("seq=5")), "{lines:?}");
+        assert!(
+            lines.iter().any(|line| line.starts_with("Connected") && line.contains("seq=5")),
+            "{lines:?}"
+        );
         all.check().await;
     });
 }
