@@ -3,14 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod delivery;
 mod faulty_store;
 mod folded;
 mod grace;
 mod nodes;
 mod random_runs;
-mod two_nodes;
-mod delivery;
 mod receiver;
+mod two_nodes;
 
 use gorani_broker::hook_store::{HookEvent, HookEventDraft, HookQueueHead};
 
