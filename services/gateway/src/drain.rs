@@ -36,6 +36,9 @@ pub async fn drain(node: &Node, settings: &Settings, stop_accepting: impl Future
     // Sessions that came through a listener that was closing just then.
     node.workers.drain(Duration::ZERO).await;
     wait_until_empty(node, settings.http.shutdown_timeout).await;
+    if let Some(hooks) = &node.hooks {
+        hooks.flush(settings.http.shutdown_timeout).await;
+    }
     tracing::info!(connections = node.admission.connections(), "drained");
 }
 

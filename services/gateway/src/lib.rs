@@ -309,6 +309,9 @@ impl Gorani {
         let stop = async {
             drain::drain(&node, &node.settings, listeners.close()).await;
             handle.stop(true).await;
+            if let Some(hooks) = &node.hooks {
+                hooks.leases.end().await;
+            }
             node.cluster.retire().await;
         };
         Ok(tokio::join!(stop, server).1?)

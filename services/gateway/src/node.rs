@@ -27,6 +27,7 @@ use self::{
     admission::AdmissionControl,
     cluster::{
         ClusterMember,
+        hook_nodes::HookNodes,
         presence::{Presence, UserConnectionLimit},
         secret::ClusterSecrets,
     },
@@ -36,6 +37,7 @@ use self::{
     workers::Workers,
 };
 use crate::{
+    hooks::{Hooks, tracker::HookTracker},
     hub::history_reads::{HistoryReads, ReadBudget},
     memory::{
         MemoryBudget,
@@ -91,6 +93,8 @@ pub struct Node {
     pub lifecycle: Lifecycle,
     /// Responses that outlive their sessions.
     pub open_responses: OpenResponses,
+    /// Hooks, where an endpoint is configured.
+    pub hooks: Option<Arc<Hooks>>,
     broker: Arc<dyn Broker>,
     /// The secrets with which nodes authenticate to one another.
     pub secrets: Arc<ClusterSecrets>,
@@ -179,7 +183,15 @@ impl Node {
             reads.clone(),
             metrics.clone(),
         );
+        let hooks = HookTracker::new(id.clone(), &settings.hooks).map(|tracker| {
+            Hooks::new(tracker, id.clone(), broker.clone(), Arc::new(HookNodes(cluster.clone())))
+        });
+        if let Some(hooks) = &hooks {
+            // It is new: nothing is there already.
+            let _ = cluster.hooks.set(Arc::downgrade(hooks));
+        }
         let node = Arc::new(Self {
+            hooks,
             id,
             api_keys: ApiKeys::new(settings.api.keys.clone()).map_err(|error| refused("api.keys", &error))?,
             origins: Origins::new(&settings.client.allowed_origins)
@@ -210,6 +222,7 @@ impl Node {
                 cluster: Arc::downgrade(&node.cluster),
             }))
             .await?;
+        node.open_hooks().await?;
         node.tasks.spawn(node.cluster.clone().read_inbox(mail));
         node.tasks.spawn(node.secrets.clone().keep());
         if node.settings.http.address.port() != 0 {
@@ -217,11 +230,33 @@ impl Node {
         }
         // Before the first connection, so that nobody asks only the others for it.
         node.cluster.announce().await;
+        if let Some(hooks) = &node.hooks {
+            hooks.start(&node.tasks);
+        }
         node.tasks.spawn(node.cluster.clone().keep_lease());
         node.tasks.spawn(node.workers.clone().sweep());
         node.tasks.spawn(node.clone().watch());
         node.tasks.spawn(KeyFetcher::new(node.policy.clone()).keep());
         Ok(node)
+    }
+
+    /// Opens the store of hooks, if an endpoint is configured.
+    async fn open_hooks(&self) -> Result<(), NodeError> {
+        if self.hooks.is_none() {
+            return Ok(());
+        }
+        let settings = &self.settings.hooks;
+        let Some(store) = self.broker.hook_store() else {
+            let problem = "the broker has no store of hooks".to_owned();
+            return Err(SettingsError::Value { key: "hooks.endpoints", problem }.into());
+        };
+        let partitions = store.open(settings.plan()).await?;
+        if partitions != settings.partitions {
+            let problem =
+                format!("the store of hooks was begun with {partitions} partitions, and keeps them");
+            return Err(SettingsError::Value { key: "hooks.partitions", problem }.into());
+        }
+        Ok(())
     }
 
     /// Ends the node's tasks where they stand, and those of its workers. With them and its connections everything of the node

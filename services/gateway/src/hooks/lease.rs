@@ -13,8 +13,8 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
-use gorani_broker::{Broker, hook_store::Partition};
+use futures_util::future::{BoxFuture, join_all};
+use gorani_broker::{Broker, BrokerError, hook_store::Partition};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
@@ -29,20 +29,16 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The owner takes its claim for over by so much before the broker does: clocks of two machines do not run at quite the same speed.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// The nodes of the cluster as one of them knows them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LiveNodes {
-    /// Ids of those that are alive, as far as is known; this node may be missing.
-    pub ids: BTreeSet<String>,
-    /// True if a node that is not among them is dead. False for a while after our own lease has ended, since then those of others
-    /// may have ended for the same reason.
-    pub is_complete: bool,
-}
-
-/// Tells which nodes live.
+/// Tells which nodes of the cluster live.
 pub trait NodeWatch: Send + Sync + 'static {
-    /// The nodes at this moment.
-    fn live(&self) -> LiveNodes;
+    /// Ids of the nodes that are alive, as far as is known; this node may be missing.
+    fn live(&self) -> BTreeSet<String>;
+
+    /// Those of the named nodes that are dead for certain: their leases are gone, while our own was running all the time.
+    fn dead_among(
+        &self,
+        nodes: BTreeSet<String>,
+    ) -> BoxFuture<'static, Result<BTreeSet<String>, BrokerError>>;
 }
 
 /// The partitions that this node owns.
@@ -95,11 +91,6 @@ impl PartitionLeases {
         self.changes.subscribe()
     }
 
-    /// The nodes that live.
-    pub fn live(&self) -> LiveNodes {
-        self.nodes.live()
-    }
-
     /// Claims and renews partitions until [`PartitionLeases::end`].
     pub async fn run(self: Arc<Self>) {
         while !self.is_ended.load(Ordering::Acquire) {
@@ -110,7 +101,10 @@ impl PartitionLeases {
 
     /// Claims the partitions that are to be this node's and gives the others up. False if one that is to be its own is not.
     async fn renew(&self) -> bool {
-        let mut live = self.nodes.live().ids;
+        if self.is_ended.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut live = self.nodes.live();
         live.insert(self.node.to_string());
         let count = self.until.lock().len();
         let partitions = (0..).take(count);
@@ -125,8 +119,13 @@ impl PartitionLeases {
         }
         let sent = Instant::now();
         match self.broker.cluster().claim(&claim_name(partition), &self.node, CLAIM_TTL, None).await {
-            Ok(owner) if *owner == *self.node && !self.is_ended.load(Ordering::Acquire) => {
+            Ok(owner) if *owner == *self.node => {
                 self.set(partition, Some(sent + CLAIM_TTL - MARGIN));
+                if self.is_ended.load(Ordering::Acquire) {
+                    // The claim was under way when the node gave everything up.
+                    self.give_up(partition).await;
+                    return false;
+                }
                 true
             }
             Ok(_) => {
@@ -192,17 +191,25 @@ mod tests {
 
     /// Nodes that a test names.
     #[derive(Default)]
-    struct NamedNodes(Mutex<LiveNodes>);
+    struct NamedNodes(Mutex<BTreeSet<String>>);
 
     impl NamedNodes {
         fn are(&self, ids: &[&str]) {
-            self.0.lock().ids = ids.iter().map(|id| (*id).to_owned()).collect();
+            *self.0.lock() = ids.iter().map(|id| (*id).to_owned()).collect();
         }
     }
 
     impl NodeWatch for NamedNodes {
-        fn live(&self) -> LiveNodes {
+        fn live(&self) -> BTreeSet<String> {
             self.0.lock().clone()
+        }
+
+        fn dead_among(
+            &self,
+            nodes: BTreeSet<String>,
+        ) -> BoxFuture<'static, Result<BTreeSet<String>, BrokerError>> {
+            let dead = nodes.difference(&self.live()).cloned().collect();
+            Box::pin(std::future::ready(Ok(dead)))
         }
     }
 

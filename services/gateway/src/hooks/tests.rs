@@ -1,8 +1,16 @@
-//! What tests of hooks have in common.
+//! Hooks of several nodes over one store: the tracker, the flush, the reaper and the leases together, in simulated time. Delivery to
+//! receivers on real sockets.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod delivery;
+mod faulty_store;
+mod folded;
+mod grace;
+mod nodes;
+mod random_runs;
 mod receiver;
+mod two_nodes;
 
 use gorani_broker::hook_store::{HookEvent, HookEventDraft, HookQueueHead};
 

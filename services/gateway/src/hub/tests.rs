@@ -85,6 +85,7 @@ impl Client {
             presence: false,
             announce: false,
             join_leave: false,
+            server_side: false,
             format: SubscriptionFormat::OfSession,
         }
     }
