@@ -1,7 +1,9 @@
 //! The session of the client protocol without IO: lines in, lines and actions out. `docs/protocols/client.md`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod any_order;
 mod asked_connect;
+mod asked_receivers;
 mod asking;
 mod commands;
 mod connecting;
