@@ -54,6 +54,8 @@ pub struct HookTracker {
     applied: OnceLock<OnApplied>,
     /// Sessions of dead nodes whose end this node told.
     pub(super) reaped: AtomicU64,
+    /// Events that this node has written, by kind.
+    written: [AtomicU64; HookEventKind::ALL.len()],
 }
 
 impl HookTracker {
@@ -74,6 +76,7 @@ impl HookTracker {
             partitions: (0..settings.partitions).map(|_| TrackedPartition::default()).collect(),
             applied: OnceLock::new(),
             reaped: AtomicU64::new(0),
+            written: Default::default(),
         }))
     }
 
@@ -87,6 +90,24 @@ impl HookTracker {
         if let Some(wake) = self.applied.get() {
             wake(partition);
         }
+    }
+
+    /// Counts the events of changes that the store made, by what it says of each.
+    pub(super) fn count_written(&self, changes: &[HookChange], results: &[bool]) {
+        for (change, _) in changes.iter().zip(results).filter(|(_, is_written)| **is_written) {
+            let index = HookEventKind::ALL.iter().position(|kind| *kind == change.event().kind);
+            if let Some(counter) = index.and_then(|index| self.written.get(index)) {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Events that this node has written, by kind.
+    pub fn written(&self) -> impl Iterator<Item = (HookEventKind, u64)> {
+        HookEventKind::ALL
+            .into_iter()
+            .zip(&self.written)
+            .map(|(kind, count)| (kind, count.load(Ordering::Relaxed)))
     }
 
     /// Number of partitions.
