@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use gorani_broker::{
     DataKind, Published,
-    hook_store::{HookEventKind, OccupancyKey, Partition},
+    hook_store::{HookChange, HookEventKind, OccupancyKey, Partition},
 };
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::Instant};
