@@ -8,6 +8,10 @@ pub mod client;
 mod request_trace;
 pub mod signature;
 mod stream;
+#[cfg(test)]
+pub(crate) mod test_backend;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 
 pub use self::{

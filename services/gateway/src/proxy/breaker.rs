@@ -17,7 +17,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// The state, as metrics show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BreakerState {
+pub(super) enum BreakerState {
     /// Calls go through.
     Closed = 0,
     /// One call tries.

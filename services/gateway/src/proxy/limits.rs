@@ -130,8 +130,9 @@ mod tests {
         let limits = CallLimits::new(1, 2);
         let deadline = Instant::now() + Duration::from_secs(1);
         let place = limits.enter(&client(0), deadline).await.unwrap();
-        let (mut first, mut second) =
-            (Box::pin(limits.enter(&client(1), deadline)), Box::pin(limits.enter(&client(2), deadline)));
+        let (one, two) = (client(1), client(2));
+        let mut first = Box::pin(limits.enter(&one, deadline));
+        let mut second = Box::pin(limits.enter(&two, deadline));
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
         assert_eq!((limits.in_flight(), limits.waiting()), (1, 2));
         assert_eq!(limits.enter(&client(3), deadline).now_or_never().unwrap().unwrap_err(), NoPlace::Full);
@@ -163,7 +164,8 @@ mod tests {
         assert_eq!(limits.enter(&client(1), deadline).await.unwrap_err(), NoPlace::Timeout);
         assert_eq!(Instant::now(), deadline);
         // A call whose client went away while it waited.
-        let mut gone = Box::pin(limits.enter(&client(2), deadline + Duration::from_secs(9)));
+        let two = client(2);
+        let mut gone = Box::pin(limits.enter(&two, deadline + Duration::from_secs(9)));
         assert!((&mut gone).now_or_never().is_none());
         drop(gone);
         assert_eq!(limits.waiting(), 0);

@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(routes.channel("open:1"), ChannelProxies::default());
         assert_eq!((routes.connect, routes.refresh), (None, None));
         assert_eq!(routes.http_headers, ["cookie", "x-a"]);
-        assert_eq!(routes.emulated_headers, ["authorization".into()]);
+        assert_eq!(routes.emulated_headers, [Box::<str>::from("authorization")]);
     }
 
     #[test]

@@ -114,7 +114,11 @@ async fn answer(
         backend.answer = Some(context.local.worker.proxies.clone().call(*call).await);
     }
     let (session, channels) =
-        UniSession::poll(policy, traits, &asked.receive_query, limit, backend, asked.wait, Now::read())?;
+        UniSession::poll(policy, traits, &asked.receive_query, limit, backend, asked.wait, Now::read())
+            .map_err(|refused| {
+                let settings = &node.policy.settings;
+                HttpRefusal::of_connect(refused, &settings.connect_code_to_http_response)
+            })?;
     if channels.is_empty() {
         return Err(HttpRefusal::bad_request(
             "no channels: name some (channels=a,b), or send a token that does",

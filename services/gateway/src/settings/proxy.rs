@@ -74,6 +74,13 @@ pub struct ClientProxySettings {
     pub refresh: Option<Box<ProxySettings>>,
 }
 
+impl ClientProxySettings {
+    /// True if the backend decides on connects without a token.
+    pub fn is_connect_on(&self) -> bool {
+        self.connect.as_ref().is_some_and(|proxy| proxy.enabled == Some(true))
+    }
+}
+
 /// `channel.proxy`: about channels whose namespace names no other proxy.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
