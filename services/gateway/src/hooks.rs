@@ -2,7 +2,7 @@
 //! `docs/adr/0051-hooks-tracked.md`.
 //!
 //! - [`tracker`]: what happens, as connections report it; [`state`] and [`session_state`] keep it by partition.
-//! - [`flush`]: brings it to the store, and compares both after a fault. [`change_batch`]: the changes of one call.
+//! - [`flush`]: brings it to the store; [`repair`]: what comes again after a fault. [`change_batch`]: the changes of one call.
 //! - [`event`]: what events say, and for whom they are.
 //! - [`lease`]: which node takes care of which partition. [`reap`]: what that one does.
 //! - [`partition`]: the partition of a name.
@@ -13,6 +13,7 @@ mod flush;
 pub mod lease;
 pub mod partition;
 mod reap;
+mod repair;
 mod session_state;
 mod state;
 pub mod tracker;
