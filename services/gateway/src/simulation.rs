@@ -30,6 +30,7 @@ mod counts;
 mod delivery_log;
 mod draw;
 mod embedded;
+mod hook_broker;
 mod jobs;
 mod leaks;
 mod many_nodes;

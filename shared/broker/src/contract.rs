@@ -18,6 +18,11 @@ pub mod connections;
 pub mod delivery;
 pub mod fidelity;
 pub mod history;
+pub(crate) mod hook_fixture;
+pub mod hook_occupancy;
+pub mod hook_queues;
+pub mod hook_random;
+pub mod hook_sessions;
 pub mod idempotency;
 pub mod members;
 pub mod messages;
@@ -178,6 +183,50 @@ macro_rules! broker_contract {
                 a_released_name_is_free_and_only_its_owner_releases_it,
                 an_ownership_that_is_not_renewed_ends,
                 of_concurrent_claims_one_succeeds;
+            hook_sessions:
+                a_session_is_told_once_and_its_events_are_numbered,
+                sessions_without_a_user_are_numbered_and_not_counted,
+                only_its_own_node_ends_a_session,
+                a_users_sessions_are_counted_over_all_nodes,
+                a_lost_session_that_comes_back_goes_on_with_its_number,
+                the_number_of_a_lost_session_is_forgotten_when_its_time_is_over,
+                changes_of_one_call_are_made_in_their_order,
+                too_many_changes_and_odd_names_are_refused_whole,
+                odd_names_are_told_apart,
+                what_a_node_has_is_read_in_pages,
+                entries_that_stay_are_given_once_although_others_go,
+                of_concurrent_reapers_each_end_is_told_by_one,
+                the_number_of_partitions_is_the_first_one,
+                a_store_that_is_not_open_refuses,
+                a_partition_without_a_run_takes_no_changes,
+                of_concurrent_callers_one_begins_a_partition,
+                a_partition_that_begins_anew_has_nothing_but_its_queues,
+                a_call_repeated_after_an_unknown_outcome_tells_nothing_twice;
+            hook_occupancy:
+                the_first_and_the_last_node_of_a_channel_are_told,
+                members_are_told_by_user_and_apart_from_their_channel,
+                a_return_within_the_grace_is_told_by_nothing,
+                an_end_is_told_once_when_its_grace_is_over,
+                the_latest_leave_counts_for_the_grace,
+                ends_are_due_in_the_order_of_their_times,
+                an_event_for_no_endpoint_changes_the_store_and_is_not_told;
+            hook_queues:
+                every_field_of_an_event_survives,
+                ids_ascend_and_name_their_partition,
+                each_queue_has_the_events_that_are_for_its_endpoint,
+                a_head_is_bounded_in_events_and_bytes_and_has_one,
+                what_is_taken_is_gone_and_the_rest_stays_in_order,
+                the_state_of_delivery_is_that_of_all_nodes,
+                over_its_bound_the_oldest_events_go_and_are_counted,
+                over_its_bytes_the_oldest_events_go,
+                dead_letters_are_kept_with_their_reason,
+                dead_letters_are_read_in_pages_in_the_order_of_their_events,
+                a_replayed_event_keeps_its_id_and_its_numbers,
+                dead_letters_are_bounded_and_the_oldest_go,
+                replayed_events_are_bounded_as_others,
+                endpoints_of_no_plan_are_forgotten_when_their_time_is_over;
+            hook_random:
+                random_changes_of_several_nodes_fold_to_the_state;
         }
     };
     (@each $harness:expr; $($room:ident: $($scenario:ident),+;)+) => {
@@ -196,7 +245,7 @@ mod tests {
     //! The list in the macro and the scenarios must be the same.
 
     const LIST: &str = include_str!("contract.rs");
-    const ROOMS: [(&str, &str); 12] = [
+    const ROOMS: [(&str, &str); 16] = [
         ("order", include_str!("contract/order.rs")),
         ("delivery", include_str!("contract/delivery.rs")),
         ("fidelity", include_str!("contract/fidelity.rs")),
@@ -209,6 +258,10 @@ mod tests {
         ("messages", include_str!("contract/messages.rs")),
         ("connections", include_str!("contract/connections.rs")),
         ("ownership", include_str!("contract/ownership.rs")),
+        ("hook_sessions", include_str!("contract/hook_sessions.rs")),
+        ("hook_occupancy", include_str!("contract/hook_occupancy.rs")),
+        ("hook_queues", include_str!("contract/hook_queues.rs")),
+        ("hook_random", include_str!("contract/hook_random.rs")),
     ];
 
     #[test]

@@ -17,6 +17,9 @@ use crate::BrokerError;
 /// Changes of one call of [`HookStore::apply`], at most.
 pub const MAX_CHANGES: usize = 100;
 
+/// Events of one call of [`HookStore::complete`], and dead letters of one of [`HookStore::take_dead_letters`], at most.
+pub const MAX_TAKEN: usize = 1000;
+
 /// Why calls before [`HookStore::open`] are refused.
 pub(crate) const NOT_OPEN: &str = "the store of hooks is not open";
 /// Why a call for a partition beyond the last is refused.
@@ -205,7 +208,7 @@ pub enum HookApplied {
 pub struct HookEvent {
     /// Unique, and the same in all retries: `<partition>-<milliseconds>-<number>`. Ids of a queue ascend.
     pub id: String,
-    /// The event.
+    /// The event, without its endpoints.
     pub draft: HookEventDraft,
     /// Of a session's events: the how manieth of the session, from 1, without a hole. Else 0.
     pub sequence: u64,
@@ -356,7 +359,8 @@ pub trait HookStore: Send + Sync + 'static {
         max_bytes: u64,
     ) -> BoxFuture<'static, Result<HookQueueHead, BrokerError>>;
 
-    /// Notes what came of a delivery, in one atomic step. May be repeated.
+    /// Notes what came of a delivery, in one atomic step. May be repeated. Ids of events that are not in the queue are no error; more
+    /// than [`MAX_TAKEN`] are [`BrokerError::Limit`].
     fn complete(
         &self,
         partition: Partition,
@@ -375,7 +379,7 @@ pub trait HookStore: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Vec<DeadHook>, BrokerError>>;
 
     /// Takes dead letters out; `replay`: they go to the end of the queue in the order of `ids`, with the same ids, marked as
-    /// replayed. Gives how many there were.
+    /// replayed. Gives how many there were. More ids than [`MAX_TAKEN`] are [`BrokerError::Limit`].
     fn take_dead_letters(
         &self,
         partition: Partition,

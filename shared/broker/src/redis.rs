@@ -11,6 +11,7 @@
 //! - `scripts`: the scripts that run in Redis, and the names there.
 //! - `wire`: the format of events.
 //! - `replies`: readers of Redis's answers.
+//! - `hooks`, with `hook_calls`, `hook_replies` and `hook_wire`: the store of hooks.
 //! - `members`: nodes, connections of users, owners of names.
 //! - `presence`: of a dead node, in slices.
 //! - `counters`: the numbers of [`crate::BrokerStats`].
@@ -18,6 +19,10 @@
 mod canary;
 mod counters;
 mod dialer;
+mod hook_calls;
+mod hook_replies;
+mod hook_wire;
+mod hooks;
 mod listener;
 mod members;
 mod presence;
@@ -45,10 +50,11 @@ use redis::{Cmd, Value, cmd};
 use tokio::runtime::Handle;
 
 pub use self::settings::{ClusterSettings, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
-use self::{queue::RedisQueues, replies::Leases, scripts::Keys, shards::Shards};
+use self::{hooks::RedisHooks, queue::RedisQueues, replies::Leases, scripts::Keys, shards::Shards};
 use crate::{
     Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, PresencePage,
-    PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, queue::Queues,
+    PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, hook_store::HookStore,
+    queue::Queues,
 };
 
 /// Characters of an epoch; as in memory.
@@ -80,6 +86,7 @@ pub struct RedisBroker {
     settings: RedisSettings,
     shards: Arc<Shards>,
     queues: RedisQueues,
+    hooks: RedisHooks,
     leases: Leases,
 }
 
@@ -89,7 +96,8 @@ impl RedisBroker {
         let keys = Keys::new(&settings.prefix);
         let shards = Arc::new(Shards::new(settings.clone(), random_name(NODE_ID_CHARS))?);
         let queues = RedisQueues { keys: keys.clone(), shards: Arc::clone(&shards) };
-        Ok(Self { keys, settings, shards, queues, leases: Leases::default() })
+        let hooks = RedisHooks::new(keys.clone(), Arc::clone(&shards));
+        Ok(Self { keys, settings, shards, queues, hooks, leases: Leases::default() })
     }
 
     /// Sends an event that leaves no trace.
@@ -359,6 +367,10 @@ impl Broker for RedisBroker {
 
     fn queues(&self) -> Option<&dyn Queues> {
         Some(&self.queues)
+    }
+
+    fn hook_store(&self) -> Option<&dyn HookStore> {
+        Some(&self.hooks)
     }
 
     fn health(&self) -> Health {

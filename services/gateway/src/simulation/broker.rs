@@ -11,12 +11,13 @@ use futures_util::future::{BoxFuture, FutureExt as _, join_all, pending, ready};
 use gorani_broker::{
     Announced, Broker, BrokerError, ClientInfo, Cluster, ConnectionEntry, Health, HistoryPage, HistoryQuery,
     Member, PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink,
-    queue::Queues,
+    hook_store::HookStore, queue::Queues,
 };
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{
+    hook_broker::HookPlan,
     network::{OnLoss, SimNetwork, Typed},
     server::SimServer,
 };
@@ -31,6 +32,7 @@ pub(super) struct SimBroker {
     pub(super) link: usize,
     /// The id by which the node receives messages.
     pub(super) id: Arc<Mutex<Option<String>>>,
+    pub(super) hook_plan: HookPlan,
 }
 
 pub(super) type SimAnswer<T> = BoxFuture<'static, Result<T, BrokerError>>;
@@ -220,6 +222,10 @@ impl Broker for SimBroker {
     }
 
     fn queues(&self) -> Option<&dyn Queues> {
+        Some(self)
+    }
+
+    fn hook_store(&self) -> Option<&dyn HookStore> {
         Some(self)
     }
 

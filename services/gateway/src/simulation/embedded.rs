@@ -24,7 +24,7 @@ pub(super) fn is_embedded(seed: u64) -> bool {
 }
 
 /// The simulation's clock.
-struct SimulatedClock(Instant);
+pub(super) struct SimulatedClock(pub(super) Instant);
 
 impl Clock for SimulatedClock {
     fn now(&self) -> Duration {
@@ -62,7 +62,7 @@ impl EmbeddedBroker {
 
 impl Broker for EmbeddedBroker {
     forward_broker!(
-        memory: start, publish_join, publish_leave, subscribe, unsubscribe, renew, remove_history, presence_add, presence_remove, presence, presence_stats, presence_nodes, presence_reap, cluster, queues, health, stats
+        memory: start, publish_join, publish_leave, subscribe, unsubscribe, renew, remove_history, presence_add, presence_remove, presence, presence_stats, presence_nodes, presence_reap, cluster, queues, hook_store, health, stats
     );
 
     fn publish(

@@ -107,6 +107,11 @@ macro_rules! forward_broker {
             self.$inner.queues()
         }
     };
+    (@hook_store $inner:ident) => {
+        fn hook_store(&self) -> Option<&dyn ::gorani_broker::hook_store::HookStore> {
+            self.$inner.hook_store()
+        }
+    };
     (@health $inner:ident) => {
         fn health(&self) -> ::gorani_broker::Health {
             self.$inner.health()

@@ -103,7 +103,12 @@ impl Process {
     pub(super) fn start(network: &SimNetwork, settings: Settings, workers: usize) -> Self {
         let link = network.add_link();
         let id = Arc::default();
-        let broker = Arc::new(SimBroker { network: network.clone(), link, id: Arc::clone(&id) });
+        let broker = Arc::new(SimBroker {
+            network: network.clone(),
+            link,
+            id: Arc::clone(&id),
+            hook_plan: Arc::default(),
+        });
         Self::start_with(network, settings, workers, (link, id, broker))
     }
 

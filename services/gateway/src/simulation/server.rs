@@ -14,7 +14,7 @@ use gorani_broker::{
 };
 use tokio::time::Instant;
 
-use super::{delivery_log::DeliveryLog, embedded, queues::SimQueue};
+use super::{delivery_log::DeliveryLog, embedded, hook_broker::SimHooks, queues::SimQueue};
 
 /// A push of the server to a node.
 #[derive(Clone)]
@@ -54,6 +54,7 @@ pub(super) struct SimServer {
     pub(super) queues: BTreeMap<Arc<str>, SimQueue>,
     /// Counts the messages of all queues.
     pub(super) next_message: u64,
+    pub(super) hooks: SimHooks,
     /// Nodes that receive a channel.
     pub(super) subscribers: BTreeMap<Arc<str>, BTreeSet<usize>>,
     /// Ids by which nodes receive messages.
@@ -162,6 +163,7 @@ impl SimServer {
     /// of what was done: without a publication it has no epoch that began after it either.
     pub(super) fn forget_newest(&mut self, count: u64) {
         self.life += 1;
+        self.hooks.forget();
         for (channel, stream) in &mut self.streams {
             stream.top = stream.top.saturating_sub(count);
             let top = stream.top;

@@ -286,10 +286,10 @@ impl HookPartition {
         self.last
     }
 
-    fn push(&mut self, call: HookCall<'_>, draft: HookEventDraft, sequence: u64, user_sessions: u64) {
+    fn push(&mut self, call: HookCall<'_>, mut draft: HookEventDraft, sequence: u64, user_sessions: u64) {
         let position = self.next_position(call.now_ms);
         let id = format!("{}-{}-{}", call.partition, position.0, position.1);
-        let endpoints = Arc::clone(&draft.endpoints);
+        let endpoints = std::mem::take(&mut draft.endpoints);
         let event = HookEvent { id, draft, sequence, user_sessions, replayed: false };
         for endpoint in endpoints.iter() {
             let Some(plan) = call.plan.endpoints.get(usize::from(*endpoint)) else { continue };
@@ -338,10 +338,11 @@ impl HookPartition {
                 seen.seen_ms = call.now_ms;
             }
         }
-        let limit = call.now_ms.saturating_sub(millis(kept));
         let mut forgotten = Vec::new();
         self.queues.retain(|name, seen| {
-            let is_kept = seen.seen_ms > limit || call.plan.endpoints.iter().any(|plan| plan.name == *name);
+            let unseen_ms = call.now_ms.saturating_sub(seen.seen_ms);
+            let is_kept =
+                unseen_ms < millis(kept) || call.plan.endpoints.iter().any(|plan| plan.name == *name);
             if !is_kept {
                 forgotten.push(name.to_string());
             }

@@ -18,7 +18,7 @@ use crate::{
     hook_entry::{HookEntry, check_changes},
     hook_store::{
         DeadHook, HookApplied, HookChange, HookDelivered, HookEventDraft, HookNodeEntries, HookQueueHead,
-        HookStore, HookStorePlan, HooksDue, NO_ENDPOINT, NO_PARTITION, NOT_OPEN, Partition,
+        HookStore, HookStorePlan, HooksDue, MAX_TAKEN, NO_ENDPOINT, NO_PARTITION, NOT_OPEN, Partition,
     },
 };
 
@@ -146,6 +146,9 @@ impl HookStore for MemoryBroker {
         self.on_partition(partition, |partition, call| {
             let plan = call.plan.endpoints.iter().find(|plan| *plan.name == *endpoint);
             let plan = plan.ok_or(BrokerError::Limit(NO_ENDPOINT))?;
+            if delivered.taken.len() + delivered.dead.len() > MAX_TAKEN {
+                return Err(BrokerError::Limit("events of one delivery"));
+            }
             partition.queue(call, endpoint).complete(delivered, call.now_ms, plan);
             Ok(())
         })
@@ -172,6 +175,9 @@ impl HookStore for MemoryBroker {
         replay: bool,
     ) -> BoxFuture<'static, Result<u64, BrokerError>> {
         self.on_partition(partition, |partition, call| {
+            if ids.len() > MAX_TAKEN {
+                return Err(BrokerError::Limit("dead letters of one call"));
+            }
             if replay && !call.plan.endpoints.iter().any(|plan| *plan.name == *endpoint) {
                 return Err(BrokerError::Limit(NO_ENDPOINT));
             }

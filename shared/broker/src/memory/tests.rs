@@ -5,6 +5,7 @@ mod bounds;
 mod contract;
 mod expiry;
 mod fixture;
+mod hooks;
 mod model;
 mod queues;
 mod threads;

@@ -54,7 +54,7 @@ impl Leases {
 }
 
 /// The error of an answer that cannot be read. The request was carried out.
-fn unreadable() -> BrokerError {
+pub(super) fn unreadable() -> BrokerError {
     BrokerError::UnknownOutcome("an answer of unknown shape".to_owned())
 }
 
@@ -234,32 +234,32 @@ fn position(offset: Value, epoch: Value) -> Result<Position, BrokerError> {
     Ok(Position { offset, epoch: text(epoch)?.into() })
 }
 
-fn values(value: Value) -> Result<Vec<Value>, BrokerError> {
+pub(super) fn values(value: Value) -> Result<Vec<Value>, BrokerError> {
     match value {
         Value::Array(values) => Ok(values),
         _ => Err(unreadable()),
     }
 }
 
-fn array<const N: usize>(value: Value) -> Result<[Value; N], BrokerError> {
+pub(super) fn array<const N: usize>(value: Value) -> Result<[Value; N], BrokerError> {
     values(value)?.try_into().map_err(|_| unreadable())
 }
 
-fn bytes(value: Value) -> Result<Bytes, BrokerError> {
+pub(super) fn bytes(value: Value) -> Result<Bytes, BrokerError> {
     match value {
         Value::BulkString(bytes) => Ok(bytes.into()),
         _ => Err(unreadable()),
     }
 }
 
-fn text(value: Value) -> Result<String, BrokerError> {
+pub(super) fn text(value: Value) -> Result<String, BrokerError> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| unreadable()),
         _ => Err(unreadable()),
     }
 }
 
-fn number(value: Value) -> Result<u64, BrokerError> {
+pub(super) fn number(value: Value) -> Result<u64, BrokerError> {
     match value {
         Value::Int(number) => u64::try_from(number).map_err(|_| unreadable()),
         _ => Err(unreadable()),

@@ -6,7 +6,7 @@
 
 use redis::{Cmd, Script, cmd};
 
-use crate::queue::QueueWake;
+use crate::{hook_store::Partition, queue::QueueWake};
 
 /// One script, and its digest.
 #[derive(Debug)]
@@ -82,6 +82,18 @@ scripts! {
     queue_ack: "scripts/queue.lua" "scripts/queue_ack.lua",
     queue_return: "scripts/queue.lua" "scripts/queue_return.lua",
     queue_keep: "scripts/queue.lua" "scripts/queue_keep.lua",
+    hook_open: "scripts/hook.lua" "scripts/hook_open.lua",
+    hook_begin: "scripts/hook.lua" "scripts/hook_begin.lua",
+    hook_apply: "scripts/hook.lua" "scripts/hook_apply.lua",
+    hook_entries: "scripts/hook.lua" "scripts/hook_entries.lua",
+    hook_nodes: "scripts/hook.lua" "scripts/hook_nodes.lua",
+    hook_due: "scripts/hook.lua" "scripts/hook_due.lua",
+    hook_head: "scripts/hook.lua" "scripts/hook_head.lua",
+    hook_complete: "scripts/hook.lua" "scripts/hook_letter.lua" "scripts/hook_complete.lua",
+    hook_dead: "scripts/hook.lua" "scripts/hook_dead.lua",
+    hook_dead_take: "scripts/hook.lua" "scripts/hook_letter.lua" "scripts/hook_dead_take.lua",
+    hook_seen: "scripts/hook.lua" "scripts/hook_seen.lua",
+    hook_forget: "scripts/hook.lua" "scripts/hook_forget.lua",
 }
 
 /// Makes the names, all under one prefix: `<prefix>:<kind>:{<channel>}`, so that `<prefix>:*` covers everything for an access
@@ -156,6 +168,23 @@ impl Keys {
         ["queue", "returned", "tries", "consumers", "held"].map(|kind| self.name(kind, &channel))
     }
 
+    /// A partition of the store of hooks, in the order of `hook.lua`.
+    pub(super) fn hooks(&self, partition: Partition) -> [String; 8] {
+        let kinds = ["meta", "sessions", "ended", "users", "entries", "occupied", "due", "seen"];
+        kinds.map(|kind| self.name(&format!("hook-{kind}"), &hook_tag(partition)))
+    }
+
+    /// The queue of an endpoint in a partition, in the order of `hook.lua`.
+    pub(super) fn hook_queue(&self, partition: Partition, endpoint: &str) -> [String; 5] {
+        let kinds = ["queue", "state", "replayed", "dead", "letters"];
+        kinds.map(|kind| {
+            let mut name = self.name(&format!("hook-{kind}"), &hook_tag(partition));
+            name.push(':');
+            name.push_str(endpoint);
+            name
+        })
+    }
+
     /// The owner of a name.
     pub(super) fn owner(&self, name: &str) -> String {
         self.name("owner", name)
@@ -182,6 +211,11 @@ impl Keys {
         name.push('}');
         name
     }
+}
+
+/// The hash tag of a partition of the store of hooks.
+fn hook_tag(partition: Partition) -> String {
+    format!("hooks:{partition}")
 }
 
 #[cfg(test)]
@@ -233,5 +267,24 @@ mod tests {
             tags.extend(of_channel);
         }
         assert_eq!(tags.len(), channels.len());
+    }
+
+    #[test]
+    fn all_keys_of_a_partition_carry_one_hash_tag_and_no_other_partitions() {
+        let keys = Keys::new("gorani");
+        let of = |partition, endpoint| {
+            keys.hooks(partition).into_iter().chain(keys.hook_queue(partition, endpoint)).collect::<Vec<_>>()
+        };
+        let slots = |names: &[String]| -> HashSet<String> {
+            names
+                .iter()
+                .map(|name| name.split_once('{').unwrap().1.split_once('}').unwrap().0.to_owned())
+                .collect()
+        };
+        let (one, other) = (of(1, "a"), of(11, "a"));
+        assert_eq!(slots(&one), HashSet::from(["hooks:1".to_owned()]));
+        let all: HashSet<&String> = one.iter().chain(&other).collect();
+        assert_eq!(all.len(), one.len() + other.len());
+        assert!(!keys.hook_queue(1, "b").iter().any(|name| one.contains(name)));
     }
 }

@@ -193,13 +193,13 @@ fn decode_tag(mut fields: Bytes) -> Result<(String, String), UnreadableMessage> 
     Ok(tag)
 }
 
-fn put(out: &mut Vec<u8>, name: u8, content: &[u8]) {
+pub(super) fn put(out: &mut Vec<u8>, name: u8, content: &[u8]) {
     if !content.is_empty() {
         put_always(out, name, content);
     }
 }
 
-fn put_always(out: &mut Vec<u8>, name: u8, content: &[u8]) {
+pub(super) fn put_always(out: &mut Vec<u8>, name: u8, content: &[u8]) {
     out.put_u8(name);
     // Contents are bounded far below 4 GiB by the limits of messages (`docs/limits.md`) and by Redis's own 512 MiB.
     out.put_u32_le(u32::try_from(content.len()).unwrap_or(u32::MAX));
@@ -207,7 +207,7 @@ fn put_always(out: &mut Vec<u8>, name: u8, content: &[u8]) {
 }
 
 /// Takes the next field off; `None` at the end.
-fn field(fields: &mut Bytes) -> Result<Option<(u8, Bytes)>, UnreadableMessage> {
+pub(super) fn field(fields: &mut Bytes) -> Result<Option<(u8, Bytes)>, UnreadableMessage> {
     if fields.is_empty() {
         return Ok(None);
     }
@@ -228,7 +228,7 @@ fn word(message: &mut Bytes) -> Result<String, UnreadableMessage> {
     Ok(word)
 }
 
-fn text(content: &[u8]) -> Result<String, UnreadableMessage> {
+pub(super) fn text(content: &[u8]) -> Result<String, UnreadableMessage> {
     std::str::from_utf8(content).map(str::to_owned).map_err(|_| UnreadableMessage)
 }
 

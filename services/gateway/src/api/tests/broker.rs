@@ -41,7 +41,7 @@ type Answer<T> = BoxFuture<'static, Result<T, BrokerError>>;
 
 impl Broker for Slow {
     forward_broker!(
-        inner: start, publish_join, publish_leave, subscribe, unsubscribe, renew, remove_history, presence_add, presence_remove, presence, presence_stats, presence_nodes, presence_reap, cluster, health
+        inner: start, publish_join, publish_leave, subscribe, unsubscribe, renew, remove_history, presence_add, presence_remove, presence, presence_stats, presence_nodes, presence_reap, cluster, hook_store, health
     );
 
     fn publish(&self, channel: &str, publication: Publication, options: PublishOptions) -> Answer<Published> {

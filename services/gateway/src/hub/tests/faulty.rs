@@ -76,7 +76,7 @@ impl Sink for Nobody {
 
 impl Broker for Faulty {
     forward_broker!(
-        inner: start, subscribe, unsubscribe, remove_history, presence, presence_stats, presence_nodes, presence_reap, cluster, queues, health
+        inner: start, subscribe, unsubscribe, remove_history, presence, presence_stats, presence_nodes, presence_reap, cluster, queues, hook_store, health
     );
 
     fn publish(&self, channel: &str, publication: Publication, options: PublishOptions) -> Answer<Published> {

@@ -6,8 +6,8 @@ use super::super::{ManualClock, MemoryBroker, MemorySettings};
 use crate::contract::{ContractNode, Harness};
 
 #[derive(Default)]
-struct OneNode {
-    clock: Arc<ManualClock>,
+pub(super) struct OneNode {
+    pub(super) clock: Arc<ManualClock>,
 }
 
 impl Harness for OneNode {
