@@ -100,4 +100,4 @@ impl Hooks {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

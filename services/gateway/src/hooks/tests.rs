@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod faulty_store;
-mod folded;
+pub(crate) mod folded;
 mod grace;
 mod nodes;
 mod random_runs;
