@@ -20,7 +20,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     event::{HookDrafts, TrackedClient},
     partition::{partition_of, partition_of_session},
-    session_state::{SessionEnd, SessionNote, SessionState, TrackedSubscription},
+    session_state::{SessionNote, SessionState, TrackedEnd, TrackedSubscription},
     state::{PartitionState, TrackerOptions},
 };
 use crate::{clock::unix_ms, settings::HookSettings};
@@ -168,7 +168,7 @@ impl HookTracker {
             let keys: Vec<OccupancyKey> =
                 channels.iter().flat_map(|known| self.keys(&session.of, known)).collect();
             let was_connected = session.is_connected;
-            session.end = Some(SessionEnd { time_ms: unix_ms(), code, reason: reason.into() });
+            session.end = Some(TrackedEnd { time_ms: unix_ms(), code, reason: reason.into() });
             if was_connected && self.wants_sessions {
                 state.end(&client, &self.options, Instant::now());
             } else {
