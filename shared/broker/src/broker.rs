@@ -318,6 +318,8 @@ pub struct BrokerStats {
     pub gaps_told: u64,
     /// Requests that a server of a cluster did not carry out, since their slot was another's or on its way.
     pub redirected: u64,
+    /// True if the server may evict the store of hooks when it is out of memory, by its settings when the store was opened.
+    pub hooks_evictable: bool,
     /// Publishes that ended with [`crate::BrokerError::Unavailable`].
     pub publishes_unavailable: u64,
     /// Publishes that ended with [`crate::BrokerError::UnknownOutcome`].

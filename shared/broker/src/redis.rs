@@ -392,6 +392,7 @@ impl Broker for RedisBroker {
             messages_received: counters.messages_received.get(),
             gaps_told: counters.gaps_told.get(),
             redirected: counters.redirected.get(),
+            hooks_evictable: self.hooks.is_evictable(),
             publishes_unavailable: counters.publishes_unavailable.get(),
             publishes_unknown: counters.publishes_unknown.get(),
             dead_letters: counters.dead_letters.get(),

@@ -29,6 +29,7 @@ pub(super) struct BrokerMetrics {
     messages_received: Counter,
     gaps: Counter,
     redirected: Counter,
+    hooks_evictable: Gauge,
     dead_letters: Family<DeadLetterLabel, Counter>,
     publishes_failed: Family<BrokerFailureLabel, Counter>,
 }
@@ -64,6 +65,7 @@ impl BrokerMetrics {
             messages_received: "broker_messages_received", "Messages of channels that arrived from the broker's servers";
             gaps: "broker_gaps", "Gaps that the broker reported, by channel";
             redirected: "broker_redirected", "Requests that a server of a cluster sent elsewhere";
+            hooks_evictable: "broker_hooks_evictable", "1 if Redis may evict the store of hooks (maxmemory-policy)";
             dead_letters: "queue_dead_letters", "Dead letters of work queues: moved to their queue, or attempts to that failed";
             publishes_failed: "broker_publishes_failed", "Publishes without success, by outcome";
         }
@@ -80,6 +82,7 @@ impl BrokerMetrics {
         counter(&self.messages_received, stats.messages_received);
         counter(&self.gaps, stats.gaps_told);
         counter(&self.redirected, stats.redirected);
+        gauge(&self.hooks_evictable, usize::from(stats.hooks_evictable));
         let lost =
             [("requests", stats.request_connections_lost), ("listening", stats.listening_connections_lost)];
         for (connection, value) in lost {

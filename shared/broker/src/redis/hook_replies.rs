@@ -18,10 +18,14 @@ use crate::{
     },
 };
 
-/// A number that a script gives as text; nothing is 0.
+/// A number that a script gives as text; nothing is 0, and so is what is below it because another program wrote into a queue.
 fn written(value: Value) -> Result<u64, BrokerError> {
     let text = text(value)?;
-    if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| unreadable()) }
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let number: i64 = text.parse().map_err(|_| unreadable())?;
+    Ok(u64::try_from(number).unwrap_or(0))
 }
 
 /// A run; an empty one is none.
@@ -31,8 +35,9 @@ fn run(value: Value) -> Result<Option<Arc<str>>, BrokerError> {
 }
 
 /// The answer of `hook_open.lua`.
-pub(super) fn opened(answer: Value) -> Result<Partition, BrokerError> {
-    text(answer)?.parse().map_err(|_| unreadable())
+pub(super) fn opened(answer: Value) -> Result<(Partition, String), BrokerError> {
+    let [partitions, policy] = array(answer)?;
+    Ok((text(partitions)?.parse().map_err(|_| unreadable())?, text(policy)?))
 }
 
 /// The answer of `hook_begin.lua`.

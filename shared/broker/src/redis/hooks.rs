@@ -4,7 +4,13 @@
 //! A run ends with the life of the server, as an epoch does (record 34): after a restart or a failover changes may be forgotten, so
 //! the nodes begin anew and say so.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{
     FutureExt as _,
@@ -43,12 +49,16 @@ const FIRST_NUMBERS: u64 = 1 << 31;
 /// Entries of a page, nodes and keys at most that a call gives.
 const MAX_PAGE: u32 = 1000;
 
+/// How the policies begin that evict keys without a time.
+const EVICTS_ALL: &str = "allkeys";
+
 /// The store of hooks of a server.
 #[derive(Clone)]
 pub(super) struct RedisHooks {
     keys: Keys,
     shards: Arc<Shards>,
     plan: Arc<RwLock<Option<Arc<HookStorePlan>>>>,
+    evictable: Arc<AtomicBool>,
 }
 
 /// The answer to a call, or the reason why it was not made.
@@ -61,7 +71,12 @@ fn refused<T: Send + 'static>(error: BrokerError) -> Answer<T> {
 
 impl RedisHooks {
     pub(super) fn new(keys: Keys, shards: Arc<Shards>) -> Self {
-        Self { keys, shards, plan: Arc::default() }
+        Self { keys, shards, plan: Arc::default(), evictable: Arc::default() }
+    }
+
+    /// True if the server may evict the store, by its settings when the store was opened.
+    pub(super) fn is_evictable(&self) -> bool {
+        self.evictable.load(Ordering::Relaxed)
     }
 
     fn keys(&self, partition: Partition) -> PartitionKeys<'_> {
@@ -145,11 +160,20 @@ impl HookStore for RedisHooks {
         let mut call = self.keys(0).call(&self.scripts().hook_open, []);
         call.arg(plan.partitions);
         let opened = self.make(Ok(call), replies::opened);
-        let place = Arc::clone(&self.plan);
+        let (known, evictable) = (Arc::clone(&self.plan), Arc::clone(&self.evictable));
         async move {
-            let partitions = opened.await?;
+            let (partitions, policy) = opened.await?;
+            // Policies for keys that expire do not touch the store's, which do not.
+            let may_evict = policy.starts_with(EVICTS_ALL);
+            evictable.store(may_evict, Ordering::Relaxed);
+            if may_evict {
+                tracing::warn!(
+                    policy,
+                    "Redis may evict the store of hooks: set maxmemory-policy to noeviction, or events are lost"
+                );
+            }
             if partitions == plan.partitions {
-                *place.write() = Some(Arc::new(plan));
+                *known.write() = Some(Arc::new(plan));
             }
             Ok(partitions)
         }

@@ -7,6 +7,7 @@ mod contract;
 mod faults;
 mod fixture;
 mod forks;
+mod hooks;
 mod leases;
 mod positions;
 mod proxy;

@@ -30,6 +30,11 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- The life of the server: its replication id, which is another one after each start and each promotion.
+local function life_now()
+  return string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '', 1, 16)
+end
+
 -- The run of the partition: none where its server was started or promoted since it began, for then changes may be forgotten. `life`:
 -- that of the server, as far as the caller knows; empty if it cannot know it.
 local function current_run(life)
@@ -39,8 +44,7 @@ local function current_run(life)
   end
   if life ~= '' and known[2] ~= life and known[2] ~= '' then
     -- The caller may have connected before the server's id changed: the server itself knows.
-    local now = string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '', 1, 16)
-    if now ~= known[2] then
+    if life_now() ~= known[2] then
       return nil
     end
   end

@@ -18,6 +18,9 @@ for index = 6, #ARGV - 1, 3 do
   end
 end
 local first = whole(math.max(now, last + 1))
+if life ~= '' then
+  life = life_now()
+end
 redis.call('HSET', meta, 'r', run, 'l', life, 'b', base, 'm', first, 'o', base)
 redis.call('HSETNX', meta, 'n', partitions)
 redis.call('UNLINK', sessions, ended, users, entries, occupied, due)
