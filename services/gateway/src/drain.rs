@@ -39,6 +39,11 @@ pub async fn drain(node: &Node, settings: &Settings, stop_accepting: impl Future
     if let Some(hooks) = &node.hooks {
         hooks.flush(settings.http.shutdown_timeout).await;
     }
+    if let Some(delivery) = &node.hook_delivery
+        && tokio::time::timeout(settings.http.shutdown_timeout, delivery.wait_until_empty()).await.is_err()
+    {
+        tracing::warn!("the backend did not get all events of hooks; with Redis another node sends them");
+    }
     tracing::info!(connections = node.admission.connections(), "drained");
 }
 

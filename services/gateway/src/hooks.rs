@@ -2,7 +2,7 @@
 //! `docs/adr/0051-hooks-tracked.md`.
 //!
 //! - [`tracker`]: what happens, as connections report it; [`state`] and [`session_state`] keep it by partition.
-//! - [`flush`]: brings it to the store, and compares both after a fault. [`change_batch`]: the changes of one call.
+//! - [`flush`]: brings it to the store; [`repair`]: what comes again after a fault. [`change_batch`]: the changes of one call.
 //! - [`event`]: what events say, and for whom they are.
 //! - [`lease`]: which node takes care of which partition. [`reap`]: what that one does.
 //! - [`partition`]: the partition of a name.
@@ -22,6 +22,7 @@ pub mod partition;
 mod pusher;
 mod queue_delivery;
 mod reap;
+mod repair;
 mod session_state;
 mod state;
 pub mod store;
@@ -109,4 +110,4 @@ impl Hooks {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -84,6 +84,21 @@ pub enum HookEventKind {
 }
 
 impl HookEventKind {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Connected,
+        Self::Disconnected,
+        Self::Subscribed,
+        Self::Unsubscribed,
+        Self::Occupied,
+        Self::Vacated,
+        Self::MemberAdded,
+        Self::MemberRemoved,
+        Self::Publication,
+        Self::Gap,
+        Self::Reset,
+    ];
+
     /// Its name in settings, in the events of a backend and in a medium.
     pub const fn name(self) -> &'static str {
         match self {
@@ -189,6 +204,21 @@ pub enum HookChange {
         /// `Publication`, `Reset`, …
         event: HookEventDraft,
     },
+}
+
+impl HookChange {
+    /// The event that it may tell.
+    pub fn event(&self) -> &HookEventDraft {
+        match self {
+            Self::Connect { event }
+            | Self::Disconnect { event, .. }
+            | Self::Note { event }
+            | Self::Enter { event, .. }
+            | Self::Leave { event, .. }
+            | Self::EndDue { event, .. }
+            | Self::Append { event } => event,
+        }
+    }
 }
 
 /// The answer to [`HookStore::apply`].

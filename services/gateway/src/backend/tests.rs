@@ -1,6 +1,8 @@
 //! The client of the backend against bad backends on real sockets.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod over_tls;
+
 use std::{sync::Arc, time::Duration};
 
 use actix_http::header::HeaderMap;

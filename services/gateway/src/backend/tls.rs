@@ -27,7 +27,7 @@ use crate::settings::BackendTlsSettings;
 #[derive(Debug, thiserror::Error)]
 pub enum BackendTlsError {
     /// The file cannot be read as PEM.
-    #[error("{name} ({file}): {error}", file = .file.display())]
+    #[error("{name}_file ({file}): {error}", file = .file.display())]
     File {
         /// The setting.
         name: &'static str,
@@ -87,7 +87,7 @@ impl BackendTls {
             Some(chain) => {
                 let key = if settings.key_pem.is_empty() {
                     PrivateKeyDer::from_pem_file(key).map_err(|error| BackendTlsError::File {
-                        name: "key_pem_file",
+                        name: "key_pem",
                         file: key.clone(),
                         error,
                     })?

@@ -146,6 +146,7 @@ impl PartitionFlush {
             let changes = batch.changes.clone();
             match on_store(&self.broker, |store| store.apply(self.number, run, changes)).await {
                 Ok(HookApplied::Done(results)) => {
+                    self.tracker.count_written(&batch.changes, &results);
                     if !results.is_empty() {
                         self.tracker.applied(self.number);
                     }

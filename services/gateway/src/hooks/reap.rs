@@ -83,6 +83,7 @@ impl PartitionCare {
                 on_store(&self.broker, |store| store.apply(partition, run, changes.to_vec())).await?;
             match applied {
                 HookApplied::Done(done) => {
+                    self.tracker.count_written(changes, &done);
                     self.tracker.applied(partition);
                     results.extend(done);
                 }

@@ -33,7 +33,7 @@ pub(super) struct TrackedSubscription {
 
 /// The end of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SessionEnd {
+pub(super) struct TrackedEnd {
     pub(super) time_ms: u64,
     pub(super) code: u32,
     pub(super) reason: Arc<str>,
@@ -49,7 +49,7 @@ pub(super) struct SessionState {
     pub(super) is_stored: bool,
     /// The store lost it.
     is_resumed: bool,
-    pub(super) end: Option<SessionEnd>,
+    pub(super) end: Option<TrackedEnd>,
     /// Its end waits for another session of its user.
     pub(super) waits: bool,
     /// Unix milliseconds.
@@ -213,6 +213,6 @@ impl SessionState {
     }
 }
 
-fn ended(drafts: &HookDrafts, of: &TrackedClient, end: &SessionEnd) -> HookEventDraft {
+fn ended(drafts: &HookDrafts, of: &TrackedClient, end: &TrackedEnd) -> HookEventDraft {
     HookEventDraft { time_ms: end.time_ms, ..drafts.disconnected(of, end.code, &end.reason) }
 }

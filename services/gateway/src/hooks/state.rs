@@ -4,12 +4,7 @@
 //! The node's side is always true, so a change is only what differs between the two. Memory is bounded by the sessions and channels of
 //! the node: of what came and went before the store got it, nothing is left, however long the broker is away.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    mem::take,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, mem::take, sync::Arc, time::Duration};
 
 use gorani_broker::hook_store::{HookChange, HookEventDraft, OccupancyKey};
 use indexmap::IndexMap;
@@ -48,14 +43,14 @@ pub struct TrackerOptions {
 
 /// An occupancy of the node.
 #[derive(Debug, Default)]
-struct KeyState {
+pub(super) struct KeyState {
     /// Sessions of the node that have it.
-    sessions: u32,
+    pub(super) sessions: u32,
     /// The store knows that the node has it.
-    is_stored: bool,
+    pub(super) is_stored: bool,
     /// The store lost it.
-    is_resumed: bool,
-    is_queued: bool,
+    pub(super) is_resumed: bool,
+    pub(super) is_queued: bool,
     /// Unix milliseconds of its last change.
     changed_ms: u64,
 }
@@ -64,16 +59,16 @@ struct KeyState {
 #[derive(Debug, Default)]
 pub(super) struct PartitionState {
     pub(super) sessions: IndexMap<Arc<str>, SessionState>,
-    keys: IndexMap<OccupancyKey, KeyState>,
+    pub(super) keys: IndexMap<OccupancyKey, KeyState>,
     queued_sessions: VecDeque<Arc<str>>,
     queued_keys: VecDeque<OccupancyKey>,
     /// Entries of the two queues whose sessions and keys are gone, about.
     stale: usize,
     /// Entries of the store that are nobody's.
-    surplus: VecDeque<HookChange>,
+    pub(super) surplus: VecDeque<HookChange>,
     publications: VecDeque<(HookEventDraft, oneshot::Sender<bool>)>,
     /// Ended sessions that wait for their user, and until when.
-    ended: VecDeque<(Instant, Arc<str>)>,
+    pub(super) ended: VecDeque<(Instant, Arc<str>)>,
     /// The store does not take changes at the moment.
     pub(super) is_failing: bool,
     pub(super) needs_repair: bool,
@@ -192,7 +187,7 @@ impl PartitionState {
         setting || self.is_failing || self.queued_sessions.len() > QUEUED_SESSIONS_MAX
     }
 
-    fn queue_key(&mut self, key: OccupancyKey) {
+    pub(super) fn queue_key(&mut self, key: OccupancyKey) {
         if let Some(state) = self.keys.get_mut(&key)
             && !std::mem::replace(&mut state.is_queued, true)
         {
@@ -295,78 +290,6 @@ impl PartitionState {
                 }
                 BatchEntry::Publication(Some(answer)) => drop(answer.send(true)),
                 _ => {}
-            }
-        }
-    }
-
-    /// The store does not have a session any more: it comes again, unless it has ended.
-    fn lose(&mut self, client: &Arc<str>) {
-        let Some(session) = self.sessions.get_mut(client) else { return };
-        session.lose();
-        if session.is_over() {
-            self.sessions.swap_remove(client);
-        } else {
-            self.queue(client);
-        }
-    }
-
-    /// The store has nothing of this partition any more: all of it is to come again.
-    pub(super) fn lose_all(&mut self) {
-        self.is_flushing = false;
-        self.ended.clear();
-        self.surplus.clear();
-        let clients: Vec<Arc<str>> = self.sessions.keys().cloned().collect();
-        for client in clients {
-            self.lose(&client);
-        }
-        self.lose_keys(|_| true);
-    }
-
-    fn lose_keys(&mut self, is_lost: impl Fn(&OccupancyKey) -> bool) {
-        let mut lost = Vec::new();
-        self.keys.retain(|key, state| {
-            if state.is_stored && is_lost(key) {
-                state.is_stored = false;
-                state.is_resumed = true;
-                lost.push(key.clone());
-            }
-            state.sessions > 0 || state.is_queued
-        });
-        for key in lost {
-            self.queue_key(key);
-        }
-    }
-
-    /// Compares with what the store has of this node: what is missing there comes again, what is nobody's goes.
-    pub(super) fn compare(
-        &mut self,
-        sessions: Vec<(Arc<str>, Arc<str>)>,
-        keys: Vec<OccupancyKey>,
-        drafts: &HookDrafts,
-        grace: Duration,
-    ) {
-        let known: HashSet<Arc<str>> = sessions.iter().map(|(client, _)| client.clone()).collect();
-        let is_missing =
-            |(client, session): &(&Arc<str>, &SessionState)| session.is_stored && !known.contains(*client);
-        let missing: Vec<Arc<str>> =
-            self.sessions.iter().filter(is_missing).map(|(client, _)| client.clone()).collect();
-        for client in missing {
-            self.lose(&client);
-        }
-        // A session that ended while it waits for its user is in the table still, as one that replaces it is.
-        let replaced: HashSet<Arc<str>> = self.sessions.values().filter_map(SessionState::replaced).collect();
-        for (client, user) in sessions {
-            if !self.sessions.contains_key(&client) && !replaced.contains(&client) {
-                let event = drafts.lost(&client, &user);
-                self.surplus.push_back(HookChange::Disconnect { event, keep_sequence: false });
-            }
-        }
-        let known: HashSet<&OccupancyKey> = keys.iter().collect();
-        self.lose_keys(|key| !known.contains(key));
-        for key in keys {
-            if !self.keys.contains_key(&key) {
-                let event = drafts.ended(&key);
-                self.surplus.push_back(HookChange::Leave { key, grace, event });
             }
         }
     }

@@ -5,7 +5,7 @@
 
 mod delivery;
 mod faulty_store;
-mod folded;
+pub(crate) mod folded;
 mod grace;
 mod nodes;
 mod random_runs;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use gorani_broker::{
     DataKind, Published,
-    hook_store::{HookEventKind, OccupancyKey, Partition},
+    hook_store::{HookChange, HookEventKind, OccupancyKey, Partition},
 };
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::Instant};
@@ -20,7 +20,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     event::{HookDrafts, TrackedClient},
     partition::{partition_of, partition_of_session},
-    session_state::{SessionEnd, SessionNote, SessionState, TrackedSubscription},
+    session_state::{SessionNote, SessionState, TrackedEnd, TrackedSubscription},
     state::{PartitionState, TrackerOptions},
 };
 use crate::{clock::unix_ms, settings::HookSettings};
@@ -54,6 +54,8 @@ pub struct HookTracker {
     applied: OnceLock<OnApplied>,
     /// Sessions of dead nodes whose end this node told.
     pub(super) reaped: AtomicU64,
+    /// Events that this node has written, by kind.
+    written: [AtomicU64; HookEventKind::ALL.len()],
 }
 
 impl HookTracker {
@@ -74,6 +76,7 @@ impl HookTracker {
             partitions: (0..settings.partitions).map(|_| TrackedPartition::default()).collect(),
             applied: OnceLock::new(),
             reaped: AtomicU64::new(0),
+            written: Default::default(),
         }))
     }
 
@@ -87,6 +90,24 @@ impl HookTracker {
         if let Some(wake) = self.applied.get() {
             wake(partition);
         }
+    }
+
+    /// Counts the events of changes that the store made, by what it says of each.
+    pub(super) fn count_written(&self, changes: &[HookChange], results: &[bool]) {
+        for (change, _) in changes.iter().zip(results).filter(|(_, is_written)| **is_written) {
+            let index = HookEventKind::ALL.iter().position(|kind| *kind == change.event().kind);
+            if let Some(counter) = index.and_then(|index| self.written.get(index)) {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Events that this node has written, by kind.
+    pub fn written(&self) -> impl Iterator<Item = (HookEventKind, u64)> {
+        HookEventKind::ALL
+            .into_iter()
+            .zip(&self.written)
+            .map(|(kind, count)| (kind, count.load(Ordering::Relaxed)))
     }
 
     /// Number of partitions.
@@ -147,7 +168,7 @@ impl HookTracker {
             let keys: Vec<OccupancyKey> =
                 channels.iter().flat_map(|known| self.keys(&session.of, known)).collect();
             let was_connected = session.is_connected;
-            session.end = Some(SessionEnd { time_ms: unix_ms(), code, reason: reason.into() });
+            session.end = Some(TrackedEnd { time_ms: unix_ms(), code, reason: reason.into() });
             if was_connected && self.wants_sessions {
                 state.end(&client, &self.options, Instant::now());
             } else {

@@ -1,5 +1,6 @@
 //! Metrics of hooks: what is written into the store, and what is delivered from it. Labels are names of endpoints of the settings.
 
+use gorani_broker::hook_store::HookEventKind;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -35,11 +36,11 @@ pub struct HookDeliveryLabel {
 /// Metrics of hooks.
 pub struct HookMetrics {
     /// Events written into the store, by kind.
-    pub events: Family<HookEventLabel, Counter>,
+    events: Family<HookEventLabel, Counter>,
     /// Requests to endpoints.
     deliveries: Family<HookDeliveryLabel, Counter>,
     /// Time that a request took, its answer included.
-    pub delivery_seconds: Histogram,
+    delivery_seconds: Histogram,
     backlog_events: Family<HookEndpointLabel, Gauge>,
     backlog_age_seconds: Family<HookEndpointLabel, Gauge>,
     dead_letters: Family<HookEndpointLabel, Gauge>,
@@ -48,9 +49,9 @@ pub struct HookMetrics {
     /// Partitions that this node delivers.
     pub partitions_owned: Gauge,
     /// Sessions of dead nodes that this node took out of the store.
-    pub reaped_sessions: Counter,
+    reaped_sessions: Counter,
     /// Changes of this node that the store has not got yet.
-    pub flush_pending: Gauge,
+    flush_pending: Gauge,
 }
 
 impl HookMetrics {
@@ -110,6 +111,20 @@ impl HookMetrics {
         }
     }
 
+    /// Sets what the node has counted: changes that wait, sessions of dead nodes, and events written.
+    pub fn note_tracked(
+        &self,
+        pending: usize,
+        reaped: u64,
+        written: impl Iterator<Item = (HookEventKind, u64)>,
+    ) {
+        self.flush_pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
+        advance(&self.reaped_sessions, reaped);
+        for (kind, count) in written {
+            advance(&self.events.get_or_create(&HookEventLabel { r#type: kind.name() }), count);
+        }
+    }
+
     /// The metrics of one endpoint, which are there from now on.
     pub fn endpoint(&self, name: &str) -> HookEndpointMetrics {
         let label = HookEndpointLabel { endpoint: name.to_owned() };
@@ -153,4 +168,9 @@ pub struct HookEndpointMetrics {
     pub paused: Gauge,
     /// Time that a request took, of all endpoints together.
     pub seconds: Histogram,
+}
+
+/// Brings a counter to a sum that only grows.
+fn advance(counter: &Counter, sum: u64) {
+    counter.inc_by(sum.saturating_sub(counter.get()));
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::{
     draft,
+    nodes::LiveNodes,
     receiver::{Answer, ReceivedRequest, Receiver, status},
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     hooks::{
         deliver::{self, HookDelivery, HookOpenError},
         endpoint::EndpointDelivery,
-        lease::{LiveNodes, NodeWatch, PartitionLeases},
+        lease::PartitionLeases,
         queue_delivery::QueueDelivery,
         store::store_of,
     },
@@ -26,14 +27,6 @@ use crate::{
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-struct NoNodes;
-
-impl NodeWatch for NoNodes {
-    fn live(&self) -> LiveNodes {
-        LiveNodes::default()
-    }
-}
 
 /// A store with one partition, of which this node is the owner.
 struct Fixture {
@@ -51,7 +44,7 @@ impl Fixture {
         deliver::open(&*broker, &settings).await.unwrap();
         let run = store_of(&*broker).unwrap().begin(0, None, draft("reset")).await.unwrap();
         let fixture = Self {
-            leases: PartitionLeases::new(1, "n1".into(), broker.clone(), Arc::new(NoNodes)),
+            leases: PartitionLeases::new(1, "n1".into(), broker.clone(), Arc::<LiveNodes>::default()),
             broker,
             settings,
             run,

@@ -6,12 +6,12 @@ use gorani_broker::hook_store::{HookEvent, HookEventKind, Partition};
 
 /// What the cluster looks like.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct ClusterState {
+pub(crate) struct ClusterState {
     /// Clients, each with its channels.
-    pub(super) sessions: BTreeMap<String, BTreeSet<String>>,
-    pub(super) channels: BTreeSet<String>,
+    pub(crate) sessions: BTreeMap<String, BTreeSet<String>>,
+    pub(crate) channels: BTreeSet<String>,
     /// Channels and users.
-    pub(super) members: BTreeSet<(String, String)>,
+    pub(crate) members: BTreeSet<(String, String)>,
 }
 
 /// The events of one partition, folded.
@@ -23,11 +23,11 @@ struct FoldedPartition {
 
 /// All events, folded.
 #[derive(Debug, Default)]
-pub(super) struct FoldedEvents {
+pub(crate) struct FoldedEvents {
     partitions: BTreeMap<Partition, FoldedPartition>,
     /// Each event as a line.
     pub(super) lines: Vec<String>,
-    pub(super) faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 impl FoldedEvents {
@@ -37,7 +37,7 @@ impl FoldedEvents {
     }
 
     /// The state of all partitions together.
-    pub(super) fn state(&self) -> ClusterState {
+    pub(crate) fn state(&self) -> ClusterState {
         let mut all = ClusterState::default();
         for FoldedPartition { state, .. } in self.partitions.values() {
             all.sessions.extend(state.sessions.iter().map(|(client, of)| (client.clone(), of.clone())));
@@ -47,7 +47,7 @@ impl FoldedEvents {
         all
     }
 
-    pub(super) fn take_in(&mut self, partition: Partition, event: &HookEvent) {
+    pub(crate) fn take_in(&mut self, partition: Partition, event: &HookEvent) {
         let draft = &event.draft;
         let details = std::str::from_utf8(&draft.details).unwrap();
         let details: serde_json::Value = serde_json::from_str(&format!("{{{details}}}")).unwrap();
@@ -89,10 +89,9 @@ impl FoldedEvents {
         if !is_right {
             self.faults.push(format!("out of place: {line}"));
         }
-        if let Some(replaced) = details.get("replaces").and_then(serde_json::Value::as_str)
-            && state.sessions.remove(replaced).is_none()
-        {
-            self.faults.push(format!("nobody is replaced: {line}"));
+        if let Some(replaced) = details.get("replaces").and_then(serde_json::Value::as_str) {
+            // It may have ended as lost before.
+            state.sessions.remove(replaced);
         }
         self.lines.push(line);
     }

@@ -14,7 +14,7 @@ const STEPS: usize = 150;
 /// Time for which `make test` runs.
 const TIME: Duration = Duration::from_secs(4);
 
-/// A run of a seed; its faults.
+/// A run of a seed.
 fn run(seed: u64) {
     simulated(async || {
         let mut rng = StdRng::seed_from_u64(seed);
@@ -67,6 +67,7 @@ fn run(seed: u64) {
         for node in 0..all.nodes.len() {
             all.returns(node);
         }
+        println!("seed {seed}");
         all.check().await;
     });
 }
@@ -82,5 +83,5 @@ fn whatever_breaks_the_backend_is_told_in_order_and_knows_in_the_end_what_is() {
         seed += 1;
     }
     assert!(seed > first);
-    eprintln!("{} runs of {STEPS} steps", seed - first);
+    println!("{} runs of {STEPS} steps", seed - first);
 }

@@ -163,3 +163,25 @@ fn what_is_no_answer_is_refused_and_shows_nothing_of_itself() {
         AnswerError::Json(JsonError::NotUtf8)
     );
 }
+
+/// A good answer of each kind, to be broken.
+const GOOD: [&str; 4] = [
+    r#"{"result":{"user":"42","expire_at":1,"info":{},"b64data":"e30=","channels":["x"],"subs":{"y":{"override":{"presence":{"value":true}}}},"meta":{}}}"#,
+    r#"{"result":{"data":1,"skip_history":true,"tags":{"a":"b"},"idempotency_key":"k","drop":false}}"#,
+    r#"{"error":{"code":1000,"message":"m","temporary":true}}"#,
+    r#"{"disconnect":{"code":4000,"reason":"r"}}"#,
+];
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_the_decoder_panic(which in 0..4usize, at in 0..200usize, insert in proptest::collection::vec(0..=255u8, 0..8), remove in 0..8usize) {
+        let mut bytes = GOOD[which].as_bytes().to_vec();
+        let at = at.min(bytes.len());
+        bytes.splice(at..(at + remove).min(bytes.len()), insert);
+        for event in ProxyEvent::ALL {
+            if let Ok(decoded) = decode(event, &bytes) && let ProxyAnswer::Disconnect(end) = decoded.answer {
+                proptest::prop_assert!(end.reason.len() <= REASON_MAX_BYTES);
+            }
+        }
+    }
+}
