@@ -69,7 +69,7 @@ pub(super) fn settings() -> BTreeMap<String, String> {
     let mut section = String::new();
     let mut settings = BTreeMap::new();
     for line in read("gorani.toml").lines() {
-        let line = line.trim_start_matches(['#', ' ']);
+        let line = line.trim_start_matches("# ");
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.split(']').next()) {
             section = name.trim_start_matches('[').to_owned();
         } else if let Some((key, value)) = line.split_once(" = ")

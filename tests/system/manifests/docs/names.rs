@@ -19,15 +19,6 @@ use super::{
     blocks::{all, applications, pages, prose, text},
 };
 
-/// The proxies of settings, whose settings are the same.
-const PROXIES: [&str; 6] = [
-    "client.proxy.connect",
-    "client.proxy.refresh",
-    "channel.proxy.subscribe",
-    "channel.proxy.sub_refresh",
-    "channel.proxy.publish",
-    "rpc.proxy",
-];
 /// The text between backticks, in one line.
 static SPAN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"`([^`\n]+)`").unwrap());
 static DOTTED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^([a-z0-9_]+)(?:\.[a-z0-9_]+)+$").unwrap());
@@ -119,11 +110,6 @@ fn every_setting_and_variable_that_a_page_names_is_there() {
     let settings = settings();
     let sections: BTreeSet<&str> = settings.keys().filter_map(|key| key.split('.').next()).collect();
     let is_known = |name: &str| {
-        // `deploy/gorani.toml` shows what every proxy has at the first of them.
-        let proxy = PROXIES.iter().find_map(|proxy| {
-            name.strip_prefix(proxy).filter(|rest| rest.is_empty() || rest.starts_with('.'))
-        });
-        let name = &proxy.map_or_else(|| name.to_owned(), |rest| format!("{}{rest}", PROXIES[0]));
         settings
             .keys()
             .any(|key| key == name || key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
