@@ -23,6 +23,8 @@ LAYERS_ARGS ?=
 # `make up`: how many nodes, and METRICS=1 for Prometheus and Grafana beside them.
 NODES ?= 3
 METRICS ?=
+# `make run-example`: empty for the app, python or node for a backend that is asked and told.
+BACKEND ?=
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # The fuzzers need unstable compiler flags; this allows them on the stable toolchain, for that one command.
@@ -41,9 +43,9 @@ run: ## build the node and start it with deploy/gorani.dev.toml (CONFIG=… for 
 	$(CARGO) build --release --locked -p gorani --bin gorani
 	exec $(TARGET_DIR)/release/gorani serve --config $(CONFIG)
 
-run-example: ## a small app with its node: chat with history and presence, private messages, upload progress (services/example; Node 18)
+run-example: ## a small app with its node (services/example; Node 18); BACKEND=python or node: a backend that is asked and told (services/example-backend)
 	$(CARGO) build --release --locked -p gorani --bin gorani
-	exec services/example/run.sh $(TARGET_DIR)/release/gorani
+	exec $(if $(BACKEND),services/example-backend/run.sh $(TARGET_DIR)/release/gorani $(BACKEND),services/example/run.sh $(TARGET_DIR)/release/gorani)
 
 up: ## a cluster in docker: Redis, NODES (3) nodes, nginx; METRICS=1 adds Prometheus and Grafana; again after a change: node by node
 	@deploy/development-keys.sh deploy/.env

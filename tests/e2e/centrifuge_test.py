@@ -14,9 +14,11 @@ import pathlib
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from centrifuge import Client, ClientEventHandler, ReplyError, SubscriptionEventHandler
 
@@ -36,6 +38,11 @@ keys = ["{key}"]
 hmac_secret = "{secret}"
 [client]
 allow_anonymous = true
+[rpc.proxy]
+endpoint = "{backend}/rpc"
+[[rpc.namespaces]]
+name = "asked"
+proxy_enabled = true
 [[channel.namespaces]]
 name = "open"
 history_size = 300
@@ -53,6 +60,27 @@ allow_presence_for_anonymous = true
 allow_history_for_subscriber = true
 allow_history_for_anonymous = true
 """
+
+
+class Backend(BaseHTTPRequestHandler):
+    """Answers an rpc: with the sum, or with an error of its own."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if asked["method"] == "asked:sum":
+            answer = {"result": {"data": {"sum": sum(asked["data"])}}}
+        else:
+            answer = {"error": {"code": 1404, "message": "no such method"}}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format, *arguments):
+        pass
 
 
 def free_port():
@@ -108,9 +136,13 @@ class Forms:
     @classmethod
     def setUpClass(cls):
         cls.port = free_port()
+        backend = ThreadingHTTPServer(("127.0.0.1", 0), Backend)
+        threading.Thread(target=backend.serve_forever, daemon=True).start()
+        cls.addClassCleanup(backend.server_close)
+        cls.addClassCleanup(backend.shutdown)
         settings = tempfile.NamedTemporaryFile("w", suffix=".toml")
         cls.addClassCleanup(settings.close)
-        settings.write(SETTINGS.format(port=cls.port, key=KEY, secret=SECRET))
+        settings.write(SETTINGS.format(port=cls.port, key=KEY, secret=SECRET, backend=f"http://127.0.0.1:{backend.server_port}"))
         settings.flush()
         binary = os.environ.get("GORANI_BIN", str(REPOSITORY / "target/debug/gorani"))
         node = subprocess.Popen([binary, "serve", "--config", settings.name], stderr=subprocess.DEVNULL)
@@ -187,6 +219,14 @@ class Forms:
         with self.assertRaises(ReplyError) as raised:
             await client.rpc("nothing", self.encode(1))
         self.assertEqual(raised.exception.code, 108)
+
+    async def test_a_backend_answers_an_rpc(self):
+        client = await self.connected()
+        result = await client.rpc("asked:sum", self.encode([1, 2, 3]))
+        self.assertEqual(self.decode(result.data), {"sum": 6})
+        with self.assertRaises(ReplyError) as raised:
+            await client.rpc("asked:nothing", self.encode([]))
+        self.assertEqual((raised.exception.code, raised.exception.message), (1404, "no such method"))
 
     async def test_what_was_missed_is_recovered(self):
         client = await self.connected(token=token("again"), min_reconnect_delay=0.5, max_reconnect_delay=1)

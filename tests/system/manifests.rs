@@ -1,9 +1,10 @@
 //! The files of `deploy/` that no test can run for want of docker or Kubernetes: read, and held against each other and against the node.
 //!
-//! [`kubernetes`] and [`compose`] look at names, ports and times, [`paths`] at the ways in from the outside, [`rolling`] runs the update of `make up`, [`image`] at the Dockerfile, [`package`] at the service of systemd and the Debian package, [`numbers`] at what Prometheus and Grafana ask for,
+//! [`kubernetes`] and [`compose`] look at names, ports and times, [`backend`] at what they say about a backend, [`paths`] at the ways in from the outside, [`rolling`] runs the update of `make up`, [`image`] at the Dockerfile, [`package`] at the service of systemd and the Debian package, [`numbers`] at what Prometheus and Grafana ask for,
 //! [`limits`] at the page of what bounds a node, [`scale`] at that of what limits a cluster, [`references`] at whatever names a page or a record, [`journeys`] at the page of journeys, [`docs`] at the pages for users.
 
 mod alerts;
+mod backend;
 mod compose;
 mod docs;
 mod image;

@@ -4,10 +4,12 @@
 //! - [`kinds`]: each kind of call by the client protocol.
 //! - [`over_stomp`]: the same by STOMP, over TCP, WebSocket and SockJS.
 //! - [`bad_backends`]: backends that hang, break off or answer nonsense.
+//! - [`published`]: handlers that were written for the HTTP proxies of Centrifugo.
 
 mod bad_backends;
 mod kinds;
 mod over_stomp;
+mod published;
 
 use std::net::SocketAddr;
 

@@ -1,7 +1,7 @@
 //! The HTTP push API for backends. `POST /api/<method>` with a key, JSON in and out. `docs/protocols/http.md` §4, §5.
 //!
 //! The journey of a call: `call` (the key and the body) → [`method`] (the table: decoded, and handed to its group) →
-//! [`publish`], [`sessions`], [`channels`] or [`overview`] (a method's request, run and result) → [`error`] (writes answers too).
+//! [`publish`], [`sessions`], [`channels`], [`overview`] or [`hooks`] (a method's request, run and result) → [`error`] (writes answers too).
 //! A [`batch`] begins its commands one by one, and so do [`lines`].
 //!
 //! `GET /api/openapi.json` describes it from the same types ([`openapi`]), and needs no key: it holds no secret.
@@ -10,6 +10,7 @@ pub mod batch;
 mod call;
 pub mod channels;
 pub mod error;
+pub mod hooks;
 pub mod lines;
 pub mod method;
 pub mod openapi;

@@ -1,7 +1,8 @@
-//! The command line: `gorani [serve|check|init|health|token|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
+//! The command line: `gorani [serve|check|init|health|hooks|token|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
 pub mod completions;
 pub mod health;
+pub mod hooks;
 pub mod init;
 pub mod man;
 mod systemd;
@@ -22,6 +23,7 @@ use tokio::{
 use self::{
     completions::CompletionsArguments,
     health::{HealthArguments, Unhealthy},
+    hooks::{HooksCommand, HooksFailed},
     init::{InitArguments, InitFailed},
     man::ManArguments,
     systemd::ServiceManager,
@@ -29,6 +31,7 @@ use self::{
 };
 use crate::{
     Gorani, RunError,
+    hooks::deliver,
     node::NodeError,
     proxy::check_files,
     server::{self, ServerError},
@@ -67,6 +70,14 @@ enum CliCommand {
         file: ConfigFile,
         #[command(flatten)]
         arguments: HealthArguments,
+    },
+    /// Look at events that endpoints of hooks did not take, send them again or delete them. It asks the node that runs here with these
+    /// settings, with the first key of api.keys.
+    Hooks {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(subcommand)]
+        command: HooksCommand,
     },
     /// Make a token for a client, signed with token.hmac_secret.
     Token {
@@ -119,6 +130,7 @@ impl Cli {
                 let settings = file.load()?;
                 // A restart after a good check must not leave nothing running.
                 server::check_tls_files(&settings).map_err(|error| CliError::Run(error.into()))?;
+                deliver::endpoints(&settings.hooks)?;
                 check_files(&settings).map_err(|error| CliError::Run(NodeError::from(error).into()))?;
                 startup_warnings(&settings)
                     .iter()
@@ -131,6 +143,7 @@ impl Cli {
             Some(CliCommand::Health { file, arguments }) => {
                 println!("{}", arguments.ask(&file.load()?.http)?)
             }
+            Some(CliCommand::Hooks { file, command }) => print(command.run(&file.load()?)?.as_bytes())?,
             Some(CliCommand::Token { file, arguments }) => {
                 println!("{}", arguments.make(file.load()?.token)?)
             }
@@ -252,6 +265,9 @@ pub enum CliError {
     /// The node is not healthy.
     #[error("health: {0}")]
     Health(#[from] Unhealthy),
+    /// The node did not do what was asked of its dead letters.
+    #[error("hooks: {0}")]
+    Hooks(#[from] HooksFailed),
     /// The result cannot be written.
     #[error("output: {0}")]
     Write(#[source] io::Error),
@@ -275,7 +291,12 @@ impl CliError {
             Self::Settings(_) | Self::Log(_) => EXIT_SETTINGS,
             // Files that the settings name: starting again does not help before they are changed.
             Self::Run(RunError::Server(ServerError::Tls(_))) => EXIT_SETTINGS,
-            Self::Run(_) | Self::Health(_) | Self::Token(_) | Self::Init(_) | Self::Write(_) => 1,
+            Self::Run(_)
+            | Self::Health(_)
+            | Self::Token(_)
+            | Self::Init(_)
+            | Self::Hooks(_)
+            | Self::Write(_) => 1,
         }
     }
 }

@@ -132,7 +132,7 @@ impl<T: Io, C: Codec> ConnectionActor for Connection<T, C> {
     fn end(&mut self, reason: Disconnect) {
         if reason.code == Disconnect::ABNORMAL.code {
             if self.state.phase.is_open() {
-                self.state.leave_node();
+                self.state.leave_node(&reason);
             }
             self.state.phase.finish(reason);
             self.state.outbox.wake();
@@ -185,7 +185,7 @@ impl<T: Io, C: Codec> Connection<T, C> {
         if !self.state.phase.is_open() {
             return;
         }
-        self.state.leave_node();
+        self.state.leave_node(&reason);
         // Nothing follows a close frame.
         drop(self.codec.take_pong());
         let outbox = &self.state.outbox;

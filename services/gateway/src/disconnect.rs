@@ -104,13 +104,15 @@ impl Disconnect {
 /// Why a subscription ends while the connection goes on. From 2500 on, the client resubscribes (and recovers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsubscribed {
-    /// 2000–2999.
+    /// 2000–2999; 0: the client left.
     pub code: u32,
     /// Short text for people.
     pub reason: &'static str,
 }
 
 impl Unsubscribed {
+    /// The client left; only the backend is told this.
+    pub const CLIENT: Self = Self { code: 0, reason: "client unsubscribed" };
     /// A backend ended the subscription.
     pub const SERVER: Self = Self { code: 2000, reason: "server unsubscribe" };
     /// The subscription lost its position in the stream.

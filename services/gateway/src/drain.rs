@@ -36,6 +36,14 @@ pub async fn drain(node: &Node, settings: &Settings, stop_accepting: impl Future
     // Sessions that came through a listener that was closing just then.
     node.workers.drain(Duration::ZERO).await;
     wait_until_empty(node, settings.http.shutdown_timeout).await;
+    if let Some(hooks) = &node.hooks {
+        hooks.flush(settings.http.shutdown_timeout).await;
+    }
+    if let Some(delivery) = &node.hook_delivery
+        && tokio::time::timeout(settings.http.shutdown_timeout, delivery.wait_until_empty()).await.is_err()
+    {
+        tracing::warn!("the backend did not get all events of hooks; with Redis another node sends them");
+    }
     tracing::info!(connections = node.admission.connections(), "drained");
 }
 

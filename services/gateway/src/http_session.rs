@@ -216,7 +216,7 @@ impl ConnectionActor for HttpSession {
         if !self.state.phase.is_open() {
             return;
         }
-        self.leave_node();
+        self.leave_node(&refused.clone().disconnect());
         if let Some(response) = self.response.take() {
             response.pipe.begin(Err(refused.clone()));
         }
@@ -287,7 +287,7 @@ impl HttpSession {
         if !self.state.phase.is_open() {
             return;
         }
-        self.leave_node();
+        self.leave_node(&reason);
         // A response that nobody reads any more tells nobody.
         self.response.take_if(|response| response.pipe.is_abandoned());
         match self.lifetime {
@@ -307,8 +307,8 @@ impl HttpSession {
     }
 
     /// The session is over: it leaves its channels now.
-    fn leave_node(&mut self) {
-        self.state.leave_node();
+    fn leave_node(&mut self, reason: &Disconnect) {
+        self.state.leave_node(reason);
         self.inbound = VecDeque::new();
         self.set_attach_deadline();
     }

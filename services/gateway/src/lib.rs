@@ -15,6 +15,7 @@
 //! | [`node`] | the broker and the workers; publishing |
 //! | [`hub`] | one per worker: channel → subscriptions; encode once, deliver |
 //! | [`proxy`] | calls to the backend that decide or answer clients' commands |
+//! | [`hooks`] | what happens to clients and channels, written into the store from which the backend is told |
 //! | [`session`], [`outbox`] | a client's protocol as a state machine; its waiting bytes |
 //! | [`mod@format`] | what is published as clients see it: protocols, framings |
 //! | [`backend`] | the HTTP client to the user's backend, and the signature of its requests |
@@ -40,6 +41,7 @@ pub mod endpoints;
 pub mod format;
 pub mod forward;
 pub mod health;
+pub mod hooks;
 pub mod http;
 pub mod http_session;
 pub mod hub;
@@ -307,6 +309,9 @@ impl Gorani {
         let stop = async {
             drain::drain(&node, &node.settings, listeners.close()).await;
             handle.stop(true).await;
+            if let Some(hooks) = &node.hooks {
+                hooks.leases.end().await;
+            }
             node.cluster.retire().await;
         };
         Ok(tokio::join!(stop, server).1?)

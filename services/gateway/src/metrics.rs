@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod clients;
+pub mod hooks;
 pub mod proxy;
 pub mod reload;
 
@@ -23,6 +24,7 @@ use prometheus_client::{
 use self::{
     broker::{BrokerMetrics, ClusterMetrics, ForwardMetrics},
     clients::{AcceptMetrics, MemoryMetrics, ReadMetrics, SessionCounts},
+    hooks::HookMetrics,
     proxy::ProxyMetrics,
     reload::ReloadMetrics,
 };
@@ -190,6 +192,8 @@ pub struct Metrics {
     pub reads: ReadMetrics,
     /// Reloads of the settings.
     pub reload: ReloadMetrics,
+    /// Hooks.
+    pub hooks: Arc<HookMetrics>,
     /// Calls to the backend.
     pub proxy: ProxyMetrics,
 }
@@ -246,6 +250,7 @@ impl Default for Metrics {
         let memory = MemoryMetrics::register(&mut registry);
         let reads = ReadMetrics::register(&mut registry);
         let reload = ReloadMetrics::register(&mut registry);
+        let hooks = Arc::new(HookMetrics::register(&mut registry));
         let proxy = ProxyMetrics::register(&mut registry);
         Self {
             registry,
@@ -277,6 +282,7 @@ impl Default for Metrics {
             memory,
             reads,
             reload,
+            hooks,
             proxy,
         }
     }

@@ -13,7 +13,7 @@ pub mod publish;
 pub mod workers;
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -27,6 +27,7 @@ use self::{
     admission::AdmissionControl,
     cluster::{
         ClusterMember,
+        hook_nodes::HookNodes,
         presence::{Presence, UserConnectionLimit},
         secret::ClusterSecrets,
     },
@@ -36,6 +37,11 @@ use self::{
     workers::Workers,
 };
 use crate::{
+    hooks::{
+        Hooks,
+        deliver::{self, HookDelivery, HookOpenError},
+        tracker::HookTracker,
+    },
     hub::history_reads::{HistoryReads, ReadBudget},
     memory::{
         MemoryBudget,
@@ -52,6 +58,8 @@ use crate::{
 
 /// Interval at which gauges are set and refusals are logged.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
+/// Pause before the next attempt to open the store of hooks.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// The parts that the workers of a node share.
 pub struct Node {
@@ -91,6 +99,12 @@ pub struct Node {
     pub lifecycle: Lifecycle,
     /// Responses that outlive their sessions.
     pub open_responses: OpenResponses,
+    /// Hooks, where an endpoint is configured.
+    pub hooks: Option<Arc<Hooks>>,
+    /// Delivery of hooks, where an endpoint is configured.
+    pub hook_delivery: Option<Arc<HookDelivery>>,
+    /// Why the store of hooks is not opened with these settings.
+    hooks_refused: OnceLock<String>,
     broker: Arc<dyn Broker>,
     /// The secrets with which nodes authenticate to one another.
     pub secrets: Arc<ClusterSecrets>,
@@ -179,7 +193,28 @@ impl Node {
             reads.clone(),
             metrics.clone(),
         );
+        let hooks = HookTracker::new(id.clone(), &settings.hooks).map(|tracker| {
+            Hooks::new(tracker, id.clone(), broker.clone(), Arc::new(HookNodes(cluster.clone())))
+        });
+        let hook_delivery = match &hooks {
+            Some(hooks) => {
+                let delivery =
+                    HookDelivery::new(&settings.hooks, id.clone(), broker.clone(), hooks.leases.clone())?;
+                let delivery = Arc::new(delivery);
+                let wake = delivery.clone();
+                hooks.tracker.on_applied(Box::new(move |partition| wake.wake(partition)));
+                Some(delivery)
+            }
+            None => None,
+        };
+        if let Some(hooks) = &hooks {
+            // It is new: nothing is there already.
+            let _ = cluster.hooks.set(Arc::downgrade(hooks));
+        }
         let node = Arc::new(Self {
+            hooks,
+            hook_delivery,
+            hooks_refused: OnceLock::new(),
             id,
             api_keys: ApiKeys::new(settings.api.keys.clone()).map_err(|error| refused("api.keys", &error))?,
             origins: Origins::new(&settings.client.allowed_origins)
@@ -210,6 +245,7 @@ impl Node {
                 cluster: Arc::downgrade(&node.cluster),
             }))
             .await?;
+        node.open_hooks().await?;
         node.tasks.spawn(node.cluster.clone().read_inbox(mail));
         node.tasks.spawn(node.secrets.clone().keep());
         if node.settings.http.address.port() != 0 {
@@ -217,11 +253,54 @@ impl Node {
         }
         // Before the first connection, so that nobody asks only the others for it.
         node.cluster.announce().await;
+        if let Some(hooks) = &node.hooks {
+            hooks.start(&node.tasks);
+        }
+        if let Some(delivery) = &node.hook_delivery {
+            node.tasks.spawn(delivery.clone().run(node.metrics.hooks.clone()));
+        }
         node.tasks.spawn(node.cluster.clone().keep_lease());
         node.tasks.spawn(node.workers.clone().sweep());
         node.tasks.spawn(node.clone().watch());
         node.tasks.spawn(KeyFetcher::new(node.policy.clone()).keep());
         Ok(node)
+    }
+
+    /// Opens the store of hooks, if an endpoint is configured. A broker that is away does not keep the node from starting.
+    async fn open_hooks(self: &Arc<Self>) -> Result<(), NodeError> {
+        if self.hooks.is_none() {
+            return Ok(());
+        }
+        match deliver::open(&*self.broker, &self.settings.hooks).await {
+            Ok(()) => Ok(()),
+            Err(error @ HookOpenError::Partitions { .. }) => {
+                let problem = error.to_string();
+                Err(SettingsError::Value { key: "hooks.partitions", problem }.into())
+            }
+            Err(HookOpenError::Broker(error)) => {
+                tracing::warn!(%error, "the store of hooks cannot be opened yet");
+                self.tasks.spawn(self.clone().open_hooks_later());
+                Ok(())
+            }
+        }
+    }
+
+    async fn open_hooks_later(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(OPEN_AGAIN_AFTER).await;
+            match deliver::open(&*self.broker, &self.settings.hooks).await {
+                Ok(()) => return tracing::info!("the store of hooks is open"),
+                Err(error @ HookOpenError::Partitions { .. }) => {
+                    tracing::error!(%error, "no hooks: the store is not opened");
+                    // Nobody else writes it.
+                    let _ = self.hooks_refused.set(error.to_string());
+                    return;
+                }
+                Err(HookOpenError::Broker(error)) => {
+                    tracing::debug!(%error, "the store of hooks cannot be opened yet");
+                }
+            }
+        }
     }
 
     /// Ends the node's tasks where they stand, and those of its workers. With them and its connections everything of the node
@@ -248,6 +327,9 @@ impl Node {
         if self.policy.tokens.awaits_keys() {
             reasons.push(("token", "keys were never fetched from token.jwks_url".to_owned()));
         }
+        if let Some(problem) = self.hooks_refused.get() {
+            reasons.push(("hooks", problem.clone()));
+        }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
@@ -256,6 +338,14 @@ impl Node {
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
             self.metrics.uptime_seconds.set(self.started.elapsed().as_secs_f64());
+            if let Some(hooks) = &self.hooks {
+                let tracker = &hooks.tracker;
+                self.metrics.hooks.note_tracked(
+                    tracker.pending(),
+                    tracker.reaped_sessions(),
+                    tracker.written(),
+                );
+            }
             self.admission.log_refusals();
             self.policy.log.write_due(Instant::now());
             self.proxies.write_due_lines(Instant::now());

@@ -12,6 +12,7 @@ pub mod client;
 pub mod cluster;
 pub mod connect_codes;
 pub mod error;
+pub mod hooks;
 pub mod http;
 pub mod proxies;
 pub mod proxy;
@@ -36,6 +37,7 @@ pub use self::{
     cluster::{DrainSettings, MembershipSettings, NodeSettings},
     connect_codes::{ConnectCloseSettings, ConnectStatusSettings},
     error::SettingsError,
+    hooks::{HookEndpointSettings, HookFormat, HookSettings},
     http::{HttpSettings, HttpTlsSettings, PollSettings, SockJsSettings},
     proxies::TrustedProxies,
     proxy::{
@@ -78,6 +80,8 @@ pub struct Settings {
     pub proxies: Vec<ProxySettings>,
     /// The HTTP API for backends.
     pub api: ApiSettings,
+    /// Hooks: events of clients and channels for the backend.
+    pub hooks: HookSettings,
     /// The broker, which carries publications between nodes.
     pub broker: BrokerSettings,
     /// Membership of the cluster, and calls between its nodes.
@@ -249,6 +253,7 @@ impl Settings {
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
         let rules = self.channel.rules().map_err(|error| SettingsError::value("channel", error))?;
         self.validate_personal_channels(&rules)?;
+        self.hooks.validate(&self.channel)?;
         self.validate_proxies()?;
         ApiKeys::new(self.api.keys.clone()).map_err(|error| SettingsError::value("api.keys", error))?;
         Origins::new(&self.client.allowed_origins)

@@ -13,7 +13,7 @@
 //! - [`delivery_log`]: what was accepted.
 //! - [`subscription`]: what each client must have had.
 //! - [`jobs`]: the same of work queues.
-//! - [`check`]: what is left at the end.
+//! - [`check`]: what is left at the end. [`hooks`]: what the backend believes then.
 //! - [`leaks`]: what is left in memory.
 //! - [`counts`]: what happened.
 //! - [`many_nodes`]: a large cluster.
@@ -31,6 +31,7 @@ mod delivery_log;
 mod draw;
 mod embedded;
 mod hook_broker;
+mod hooks;
 mod jobs;
 mod leaks;
 mod many_nodes;

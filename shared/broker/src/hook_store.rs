@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 
 use crate::BrokerError;
 
@@ -55,7 +56,8 @@ pub struct HookQueuePlan {
 }
 
 /// The kind of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HookEventKind {
     /// A session began.
     Connected,
@@ -79,6 +81,40 @@ pub enum HookEventKind {
     Gap,
     /// What the receiver knows is to be forgotten; the present state follows.
     Reset,
+}
+
+impl HookEventKind {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Connected,
+        Self::Disconnected,
+        Self::Subscribed,
+        Self::Unsubscribed,
+        Self::Occupied,
+        Self::Vacated,
+        Self::MemberAdded,
+        Self::MemberRemoved,
+        Self::Publication,
+        Self::Gap,
+        Self::Reset,
+    ];
+
+    /// Its name in settings, in the events of a backend and in a medium.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
+            Self::Subscribed => "subscribed",
+            Self::Unsubscribed => "unsubscribed",
+            Self::Occupied => "occupied",
+            Self::Vacated => "vacated",
+            Self::MemberAdded => "member_added",
+            Self::MemberRemoved => "member_removed",
+            Self::Publication => "publication",
+            Self::Gap => "gap",
+            Self::Reset => "reset",
+        }
+    }
 }
 
 /// An event that a change may cause. The store gives it its id, and to an event of a session its number and the user's sessions.
@@ -168,6 +204,21 @@ pub enum HookChange {
         /// `Publication`, `Reset`, …
         event: HookEventDraft,
     },
+}
+
+impl HookChange {
+    /// The event that it may tell.
+    pub fn event(&self) -> &HookEventDraft {
+        match self {
+            Self::Connect { event }
+            | Self::Disconnect { event, .. }
+            | Self::Note { event }
+            | Self::Enter { event, .. }
+            | Self::Leave { event, .. }
+            | Self::EndDue { event, .. }
+            | Self::Append { event } => event,
+        }
+    }
 }
 
 /// The answer to [`HookStore::apply`].

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,6 +41,11 @@ workers = 2
 keys = ["test-key"]
 [token]
 hmac_secret = "test-secret-of-at-least-thirty-two-bytes"
+[rpc.proxy]
+endpoint = "%s/rpc"
+[[rpc.namespaces]]
+name = "asked"
+proxy_enabled = true
 [[channel.namespaces]]
 name = "open"
 history_size = 300
@@ -56,18 +62,42 @@ allow_history_for_subscriber = true
 
 var address string
 
+// answer is what the backend says to an rpc: the sum, or an error of its own.
+func answer(writer http.ResponseWriter, request *http.Request) {
+	var asked struct {
+		Method string `json:"method"`
+		User   string `json:"user"`
+		Data   []int  `json:"data"`
+	}
+	if err := json.NewDecoder(request.Body).Decode(&asked); err != nil {
+		http.Error(writer, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if asked.Method != "asked:sum" {
+		fmt.Fprint(writer, `{"error":{"code":1404,"message":"no such method"}}`)
+		return
+	}
+	sum := 0
+	for _, number := range asked.Data {
+		sum += number
+	}
+	fmt.Fprintf(writer, `{"result":{"data":{"sum":%d,"for":%q}}}`, sum, asked.User)
+}
+
 func TestMain(m *testing.M) {
-	stop, err := startNode()
+	backend := httptest.NewServer(http.HandlerFunc(answer))
+	stop, err := startNode(backend.URL)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	code := m.Run()
 	stop()
+	backend.Close()
 	os.Exit(code)
 }
 
-func startNode() (func(), error) {
+func startNode(backend string) (func(), error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -81,7 +111,7 @@ func startNode() (func(), error) {
 		return nil, err
 	}
 	file := filepath.Join(directory, "gorani.toml")
-	if err := os.WriteFile(file, []byte(fmt.Sprintf(settings, address)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(fmt.Sprintf(settings, address, backend)), 0o600); err != nil {
 		return nil, err
 	}
 	binary := os.Getenv("GORANI_BIN")
@@ -256,6 +286,26 @@ func TestPublishHistoryAndPresence(t *testing.T) {
 		}
 		var refused *centrifuge.Error
 		if _, err := client.Publish(ctx, "nowhere:a", []byte("1")); !errors.As(err, &refused) || refused.Code != 102 {
+			t.Fatalf("%v", err)
+		}
+	})
+}
+
+func TestABackendAnswersAnRpc(t *testing.T) {
+	each(t, func(t *testing.T, form form) {
+		ctx, cancel := context.WithTimeout(context.Background(), within)
+		defer cancel()
+		client, _ := form.connect(t, form.name)
+		result, err := client.RPC(ctx, "asked:sum", []byte("[1,2,3]"))
+		must(t, err)
+		if expected := `{"sum":6,"for":"` + form.name + `"}`; string(result.Data) != expected {
+			t.Fatalf("%s is not %s", result.Data, expected)
+		}
+		var refused *centrifuge.Error
+		if _, err := client.RPC(ctx, "asked:nothing", []byte("[]")); !errors.As(err, &refused) || refused.Code != 1404 {
+			t.Fatalf("%v", err)
+		}
+		if _, err := client.RPC(ctx, "unknown:sum", []byte("[]")); !errors.As(err, &refused) || refused.Code != 104 {
 			t.Fatalf("%v", err)
 		}
 	})

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use gorani_tests::{
+    backend::{Answer, Backend},
     client::Client,
     http::Api,
     node::{Node, Settings},
@@ -20,8 +21,18 @@ fn names(expression: &str) -> BTreeSet<String> {
 
 /// What a node shows after one of everything happened to it.
 pub(super) async fn shown() -> String {
-    let node = Node::start(Settings::open());
-    let client = Client::subscribed(node.address(), "open:a").await;
+    let backend = Backend::in_order(vec![Answer::result(json!({}))]);
+    let hooks = format!(
+        r#"[{{ name = "backend", url = "{}", events = ["connected", "disconnected"] }}]"#,
+        backend.url("/hooks")
+    );
+    let settings = Settings::open()
+        .set("rpc.proxy", format!("{{ endpoint = \"{}\" }}", backend.url("/rpc")))
+        .set("rpc.without_namespace.proxy_enabled", "true")
+        .set("hooks.endpoints", hooks);
+    let node = Node::start(settings);
+    let mut client = Client::subscribed(node.address(), "open:a").await;
+    client.ok("rpc", json!({"method": "nothing"})).await;
     node.api().publish("open:a", &json!(1));
     let (status, _) = node.api().call("publish", &json!({"channel": "nowhere:a", "data": 1}));
     assert_eq!(status, 404);
@@ -30,8 +41,10 @@ pub(super) async fn shown() -> String {
     refused.write(handshake(node.address(), "/nowhere", "").as_bytes()).unwrap();
     assert_eq!(refused.read_head().unwrap().status, 404);
     let api: Api = node.api();
-    crate::eventually("the end of the client is counted", std::time::Duration::from_secs(10), || {
-        api.get("/metrics").1.contains("gorani_disconnects_total{")
+    crate::eventually("the end of the client is counted and told", std::time::Duration::from_secs(20), || {
+        let shown = api.get("/metrics").1;
+        let is_told = shown.contains("gorani_hook_events_total{type=\"disconnected\"} 1");
+        is_told && shown.contains("gorani_disconnects_total{")
     });
     api.get("/metrics").1
 }

@@ -16,6 +16,7 @@ use crate::{
             PresenceStatsResult,
         },
         error::{ApiError, EmptyResult, ErrorAnswer, ErrorView, encode, ok, with_result},
+        hooks::{self, DeadLettersRequest, DeadLettersResult, DeadLettersTakenResult},
         overview::{
             self, ChannelsRequest, ChannelsResult, ConnectionsRequest, ConnectionsResult, InfoRequest,
             InfoResult,
@@ -141,6 +142,12 @@ methods! {
         "Clients that are connected to any node, in pages";
     Info "info": overview::info(InfoRequest) -> InfoResult,
         "The nodes of the cluster and their numbers";
+    HooksDeadLetters "hooks_dead_letters": hooks::dead_letters(DeadLettersRequest<'a>) -> DeadLettersResult,
+        "Events that an endpoint of the backend did not take, in pages";
+    HooksReplay "hooks_replay": hooks::replay(DeadLettersRequest<'a>) -> DeadLettersTakenResult,
+        "Send such events again";
+    HooksDiscard "hooks_discard": hooks::discard(DeadLettersRequest<'a>) -> DeadLettersTakenResult,
+        "Delete such events";
 }
 
 impl Method {

@@ -6,6 +6,7 @@ mod batch;
 mod broker;
 mod channel;
 mod error_mode;
+mod hooks;
 mod hostile;
 mod lines;
 mod openapi;

@@ -89,6 +89,20 @@ pub enum PinError {
 }
 
 fn ask(settings: &HttpSettings, question: HealthQuery, timeout: Duration) -> Result<String, Unhealthy> {
+    let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", question.path());
+    match exchange(settings, request.as_bytes(), timeout, ANSWER_MAX_BYTES)? {
+        (200, body) => Ok(body),
+        (status, body) => Err(Unhealthy::Answered(format!("{status} {body}"))),
+    }
+}
+
+/// Sends a request that ends the connection to the node of this machine; the status and the body of the answer.
+pub(super) fn exchange(
+    settings: &HttpSettings,
+    request: &[u8],
+    timeout: Duration,
+    max_bytes: u64,
+) -> Result<(u16, String), Unhealthy> {
     let address = reachable(settings.address)?;
     let give_up = Instant::now() + timeout;
     let failed = |error| Unhealthy::NoAnswer(address, error);
@@ -96,15 +110,14 @@ fn ask(settings: &HttpSettings, question: HealthQuery, timeout: Duration) -> Res
     tcp.set_write_timeout(Some(timeout)).map_err(failed)?;
     let tcp = Until { tcp, give_up };
     let answer = if settings.tls.is_on() {
-        exchange(connect_pinned(&settings.tls.certificate, address.ip(), tcp)?, question)
+        transfer(connect_pinned(&settings.tls.certificate, address.ip(), tcp)?, request, max_bytes)
     } else {
-        exchange(tcp, question)
+        transfer(tcp, request, max_bytes)
     };
     let answer = answer.map_err(failed)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    match head.split(' ').nth(1) {
-        Some("200") => Ok(body.to_owned()),
-        Some(status) => Err(Unhealthy::Answered(format!("{status} {body}"))),
+    match head.split(' ').nth(1).and_then(|status| status.parse().ok()) {
+        Some(status) => Ok((status, body.to_owned())),
         None => Err(failed(io::ErrorKind::UnexpectedEof.into())),
     }
 }
@@ -124,13 +137,11 @@ fn reachable(mut address: SocketAddr) -> Result<SocketAddr, Unhealthy> {
 }
 
 /// One request, and all that is answered until the node closes.
-fn exchange(mut io: impl Read + Write, question: HealthQuery) -> io::Result<String> {
-    let path = question.path();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    io.write_all(request.as_bytes())?;
+fn transfer(mut io: impl Read + Write, request: &[u8], max_bytes: u64) -> io::Result<String> {
+    io.write_all(request)?;
     io.flush()?;
     let mut answer = Vec::new();
-    match io.take(ANSWER_MAX_BYTES).read_to_end(&mut answer) {
+    match io.take(max_bytes).read_to_end(&mut answer) {
         // What has come counts, whichever way the connection ends.
         Err(_) if !answer.is_empty() => {}
         result => drop(result?),

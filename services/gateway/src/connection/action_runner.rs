@@ -4,9 +4,11 @@
 use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use futures_util::FutureExt;
+use gorani_broker::{Publication, PublishOptions};
 
 use crate::{
-    disconnect::{Disconnect, ErrorCode, Refused},
+    disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
+    hooks::event::TrackedClient,
     hub::{history_reads::ReadSource, registry::SessionKey, worker::Worker},
     node::{Node, cluster::presence::Presence, publish::PublishSource},
     proxy_call::ProxyRequest,
@@ -61,6 +63,7 @@ impl ActionRunner {
                 Effect::Pending(ticket, entered.map(Outcome::Entered).boxed_local())
             }
             Action::Release(channel) => {
+                self.note_subscribed(&channel);
                 self.worker.hub_mut().release(self.key, &channel);
                 Effect::Done
             }
@@ -69,14 +72,22 @@ impl ActionRunner {
                 Effect::Done
             }
             Action::Replay(channel, publications, permit) => {
+                self.note_subscribed(&channel);
                 self.worker.replay(self.key, channel, publications, permit);
                 Effect::Done
             }
             Action::Unsubscribe(channel) => {
+                self.note_unsubscribed(&channel, Unsubscribed::CLIENT);
+                self.worker.subscriptions.unsubscribe(self.key, &channel);
+                Effect::Done
+            }
+            Action::EndSubscription(channel, why) => {
+                self.note_unsubscribed(&channel, why);
                 self.worker.subscriptions.unsubscribe(self.key, &channel);
                 Effect::Done
             }
             Action::Interrupt(channel) => {
+                self.note_unsubscribed(&channel, Unsubscribed::INSUFFICIENT_STATE);
                 self.worker.subscriptions.interrupt(self.key, &channel);
                 Effect::Done
             }
@@ -85,6 +96,9 @@ impl ActionRunner {
                 Effect::Pending(ticket, subscribed.map(Outcome::Subscribed).boxed_local())
             }
             Action::Publish(ticket, channel, publication, options) => {
+                if let Some(published) = self.publish_with_hook(&channel, &publication, &options) {
+                    return Effect::Pending(ticket, published);
+                }
                 let published =
                     self.node.publisher.publish_with(PublishSource::Client, &channel, publication, options);
                 Effect::Pending(ticket, published.map(Outcome::Published).boxed_local())
@@ -146,5 +160,86 @@ impl ActionRunner {
             Action::Refuse(refused) => Effect::Refuse(refused),
             Action::Close(disconnect) => Effect::Close(disconnect),
         }
+    }
+}
+
+/// What the backend is told by hooks. Nothing of it costs more than a branch where no endpoint is configured.
+impl ActionRunner {
+    /// The session as hooks name it.
+    fn tracked(&self) -> Option<TrackedClient> {
+        let hub = self.worker.hub();
+        let entry = hub.registry().get(self.key)?;
+        Some(TrackedClient {
+            client: entry.client.clone(),
+            user: entry.user.clone(),
+            transport: entry.transport,
+            protocol: entry.protocol,
+        })
+    }
+
+    /// The session's client has connected.
+    pub(super) fn note_connected(&self) {
+        if let Some(hooks) = &self.node.hooks
+            && let Some(of) = self.tracked()
+        {
+            hooks.tracker.connected(of);
+        }
+    }
+
+    /// The session has ended.
+    pub(super) fn note_disconnected(&self, reason: &Disconnect) {
+        if let Some(hooks) = &self.node.hooks
+            && let Some(of) = self.tracked()
+        {
+            hooks.tracker.disconnected(&of.user, &of.client, reason.code.into(), &reason.reason);
+        }
+    }
+
+    /// The reply of a subscribe is written.
+    fn note_subscribed(&self, channel: &Arc<str>) {
+        let Some(hooks) = &self.node.hooks else { return };
+        let Some(of) = self.tracked() else { return };
+        let subscription =
+            self.worker.hub().registry().get(self.key).and_then(|entry| entry.subscription(channel));
+        if let Some((is_server_side, is_present)) = subscription {
+            hooks.tracker.subscribed(of, channel, is_server_side, is_present);
+        }
+    }
+
+    fn note_unsubscribed(&self, channel: &Arc<str>, why: Unsubscribed) {
+        if let Some(hooks) = &self.node.hooks
+            && let Some(of) = self.tracked()
+        {
+            hooks.tracker.unsubscribed(&of.user, &of.client, channel, why.code, why.reason);
+        }
+    }
+
+    /// Publishes, and tells it before the client has its reply; `None` where nobody is to be told.
+    fn publish_with_hook(
+        &self,
+        channel: &Arc<str>,
+        publication: &Publication,
+        options: &PublishOptions,
+    ) -> Option<PendingAction> {
+        let hooks = self.node.hooks.as_ref().filter(|hooks| hooks.tracker.wants_publication(channel))?;
+        let of = self.tracked()?;
+        let (data, kind) = (publication.data.clone(), publication.kind);
+        let tracker = hooks.tracker.clone();
+        let published = self.node.publisher.publish_with(
+            PublishSource::Client,
+            channel,
+            publication.clone(),
+            options.clone(),
+        );
+        let channel = channel.clone();
+        Some(Box::pin(async move {
+            let published = match published.await {
+                Ok(published) => published,
+                Err(error) => return Outcome::Published(Err(error)),
+            };
+            let is_taken = tracker.publication(&of, &channel, (&data, kind), &published).await;
+            // The subscribers have it; the backend may not.
+            Outcome::Published(if is_taken { Ok(published) } else { Err(ErrorCode::UNKNOWN_OUTCOME) })
+        }))
     }
 }

@@ -132,6 +132,7 @@ impl ConnectionState {
             return;
         }
         self.is_authenticated = true;
+        self.runner.note_connected();
         if let Some(permit) = &mut self.permit {
             permit.authenticated();
         }
@@ -163,8 +164,9 @@ impl ConnectionState {
     /// Takes the session out of its worker, and counts and logs its end.
     pub(crate) fn deregister(&mut self) {
         let (user, client) = self.identity();
-        self.runner.worker.deregister(self.runner.key, self.timer.take());
         let reason = self.phase.reason().clone();
+        self.runner.note_disconnected(&reason);
+        self.runner.worker.deregister(self.runner.key, self.timer.take());
         self.close_session(&reason);
         let metrics = &self.runner.node.metrics;
         metrics.connections.get_or_create(self.transport).dec();
@@ -198,9 +200,10 @@ impl ConnectionState {
         }
     }
 
-    /// The session ends: nothing more is taken from it, and its subscriptions end now.
-    pub(crate) fn leave_node(&mut self) {
+    /// The session ends for this reason: nothing more is taken from it, and its subscriptions end now.
+    pub(crate) fn leave_node(&mut self, reason: &Disconnect) {
         self.session.ending();
+        self.runner.note_disconnected(reason);
         self.runner.worker.leave_all(self.runner.key);
     }
 

@@ -149,7 +149,7 @@ impl HttpSession {
                 }
             }
             Lifetime::Response => {
-                self.leave_node();
+                self.leave_node(&reason);
                 self.state.phase.finish(reason);
             }
         }
@@ -211,7 +211,7 @@ impl HttpSession {
             }
             self.state.phase.finish_closing();
         } else if self.attach_deadline.is_some_and(|by| by <= now) {
-            self.leave_node();
+            self.leave_node(&Disconnect::ABNORMAL);
             if self.state.is_authenticated && !self.has_been_attached {
                 self.count_guess();
             }

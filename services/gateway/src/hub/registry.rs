@@ -71,6 +71,7 @@ pub(super) struct ChannelMembership {
     pub(super) info: Arc<ClientInfo>,
     pub(super) presence: bool,
     pub(super) announce: bool,
+    is_server_side: bool,
     /// Tells it from earlier and later ones of the same session in the same channel.
     pub(super) generation: Generation,
     /// The broker was asked to enter it into presence, or to publish its join: it is taken back when it leaves.
@@ -102,6 +103,11 @@ impl SessionEntry {
         {
             tracing::warn!(client = &*self.client, "mailbox full; ending the session as slow");
         }
+    }
+
+    /// Its subscription to a channel: true if the server made it, and true if it stands in presence. `None`: it has none.
+    pub fn subscription(&self, channel: &str) -> Option<(bool, bool)> {
+        self.membership(channel).map(|membership| (membership.is_server_side, membership.presence))
     }
 
     fn membership_mut(&mut self, name: &str) -> Option<&mut ChannelMembership> {
@@ -215,6 +221,7 @@ impl SessionRegistry {
             info: request.info.clone(),
             presence: request.presence,
             announce: request.announce,
+            is_server_side: request.server_side,
             generation,
             is_entered: take_absent(&mut self.absent, key, &request.channel),
         });

@@ -1,6 +1,5 @@
 //! The hub without sockets: who gets what, in which order, and what happens where the stream is broken.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
@@ -85,6 +84,7 @@ impl Client {
             presence: false,
             announce: false,
             join_leave: false,
+            server_side: false,
             format: SubscriptionFormat::OfSession,
         }
     }

@@ -6,6 +6,7 @@
 //! ([`presence`]). The memory broker has one node, and the same code path.
 
 mod envelope;
+pub(super) mod hook_nodes;
 mod membership;
 mod own_address;
 mod peers;
@@ -17,7 +18,7 @@ pub mod secret;
 use std::{
     fmt,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -32,6 +33,7 @@ use self::{
 };
 use super::workers::Workers;
 use crate::{
+    hooks::Hooks,
     hub::{history_reads::HistoryReads, removals::PRESENCE_TTL},
     metrics::Metrics,
     session::shared::policy::Policy,
@@ -91,6 +93,8 @@ pub struct ClusterMember {
     tasks: Tasks,
     pub(super) peers: Peers,
     addresses: Addresses,
+    /// Hooks of this node, if it has any.
+    pub(super) hooks: OnceLock<Weak<Hooks>>,
 }
 
 impl ClusterMember {
@@ -119,6 +123,7 @@ impl ClusterMember {
             metrics,
             peers,
             addresses: Addresses::new(settings),
+            hooks: OnceLock::new(),
         });
         (cluster, mail)
     }
@@ -160,6 +165,16 @@ impl ClusterMember {
         self.metrics.cluster.members.set(i64::try_from(announced.members.len()).unwrap_or(i64::MAX));
         let MembershipChange { lapsed, died } =
             self.peers.view.lock().announced(&announced, sent, Instant::now());
+        let hooks = self.hooks.get().and_then(Weak::upgrade);
+        if let Some(hooks) = &hooks {
+            if !announced.renewed || lapsed {
+                // Others may have taken this node for dead, and ended its sessions for the backend.
+                hooks.tracker.request_repair();
+            }
+            if !died.is_empty() {
+                hooks.node_died();
+            }
+        }
         if lapsed {
             self.peers.lapses.fetch_add(1, Ordering::Relaxed);
             tracing::warn!("lease expired; re-registering presence");

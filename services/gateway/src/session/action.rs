@@ -11,7 +11,7 @@ use gorani_broker::{
 use gorani_protocol::client::ClientForm;
 
 use crate::{
-    disconnect::{Disconnect, ErrorCode, Refused},
+    disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
     format::{encoding::SubscriptionFormat, message_headers::MessageKind},
     memory::ReplyPermit,
     proxy_call::{ProxyCall, ProxyOutcome},
@@ -42,6 +42,8 @@ pub struct SubscribeParams {
     pub announce: bool,
     /// True if it gets the joins and leaves of others.
     pub join_leave: bool,
+    /// True if the server made it: its client did not ask for it.
+    pub server_side: bool,
     /// The format in which it shows the channel's messages.
     pub format: SubscriptionFormat,
 }
@@ -82,8 +84,10 @@ pub enum Action {
     SetFormat(Arc<str>, SubscriptionFormat),
     /// Send the session publications of a channel, with the permit for them if they are large, and let held back events follow.
     Replay(Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>),
-    /// Leave a channel.
+    /// Leave a channel, as the client wants.
     Unsubscribe(Arc<str>),
+    /// Leave a channel, as the server wants.
+    EndSubscription(Arc<str>, Unsubscribed),
     /// Leave a channel that the client is to subscribe to again: it stays present for a while.
     Interrupt(Arc<str>),
     /// Publish.

@@ -36,7 +36,8 @@ impl SimHooks {
         self.memory = None;
     }
 
-    fn memory(&mut self) -> &MemoryBroker {
+    /// The store itself.
+    pub(super) fn memory(&mut self) -> &MemoryBroker {
         let began = *self.began.get_or_insert_with(Instant::now);
         self.memory.get_or_insert_with(|| {
             MemoryBroker::with_clock(MemorySettings::default(), Arc::new(SimulatedClock(began)))
@@ -94,7 +95,7 @@ impl HookStore for SimBroker {
         event: HookEventDraft,
     ) -> SimAnswer<Arc<str>> {
         let previous = previous.map(str::to_owned);
-        let label = format!("hooks begin {partition} after {previous:?}");
+        let label = format!("hooks begin {partition} after another: {}", previous.is_some());
         self.hooks(partition, label, move |store| store.begin(partition, previous.as_deref(), event))
     }
 

@@ -69,6 +69,7 @@ impl Fleet {
     fn start(nodes: usize) -> Self {
         clock::simulated::set(true);
         let mut settings = settings();
+        settings.hooks.endpoints.clear();
         // The simulated broker stands in for Redis; but with it a node does all that nodes of a cluster do.
         settings.broker.kind = BrokerKind::Redis;
         let network = SimNetwork::default();

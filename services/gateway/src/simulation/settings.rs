@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gorani_auth::{ChannelOptions, ChannelSettings, NamespaceSettings};
+use gorani_broker::hook_store::Partition;
 use serde_json::json;
 
 use crate::settings::Settings;
@@ -17,6 +18,22 @@ pub(super) const POLLING_USER: &str = "poller";
 /// Signs its tokens.
 pub(super) const TOKEN_SECRET: &str = "secret-of-the-simulation-long-enough-for-hs256";
 
+/// Partitions of the store of hooks.
+pub(super) const HOOK_PARTITIONS: Partition = 2;
+/// The endpoint of hooks.
+pub(super) const HOOK_ENDPOINT: &str = "backend";
+/// What it wants: all.
+const HOOK_EVENTS: [&str; 8] = [
+    "connected",
+    "disconnected",
+    "subscribed",
+    "unsubscribed",
+    "occupied",
+    "vacated",
+    "member_added",
+    "member_removed",
+];
+
 /// The settings of the simulated nodes.
 pub(super) fn settings() -> Settings {
     let mut settings = Settings::default();
@@ -28,6 +45,11 @@ pub(super) fn settings() -> Settings {
         serde_json::from_value(json!([{"name": STOMP_USER, "password": STOMP_PASSWORD}])).unwrap();
     settings.stomp.queue.max_attempts = ATTEMPTS;
     settings.stomp.queue.max_messages = MOST_MESSAGES;
+    settings.hooks.partitions = HOOK_PARTITIONS;
+    settings.hooks.endpoints = serde_json::from_value(
+        json!([{"name": HOOK_ENDPOINT, "url": "http://backend/", "events": HOOK_EVENTS}]),
+    )
+    .unwrap();
     let open = ChannelOptions {
         presence: true,
         join_leave: true,

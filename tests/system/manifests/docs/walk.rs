@@ -223,6 +223,19 @@ fn the_first_app_of_the_readme_shows_in_a_browser_what_its_backend_publishes() {
 }
 
 #[test]
+fn the_backend_of_the_quick_start_is_asked_and_told() {
+    let walk = walk("services/gateway/docs/backend.md", Some("Ten minutes"), None);
+    let browser = Command::new("node")
+        .arg("support/backend_app.js")
+        .arg(format!("http://localhost:{}", walk.ports["3000"]))
+        .current_dir(binary::workspace().join("tests/e2e"))
+        .output()
+        .unwrap();
+    let said = [browser.stdout, browser.stderr].concat();
+    assert!(browser.status.success(), "{}{}", String::from_utf8_lossy(&said), walk.all_said());
+}
+
+#[test]
 fn a_client_without_an_sdk_hears_as_the_readme_says() {
     walk("README.md", Some("SDKs"), Some("gorani.dev.toml"));
 }

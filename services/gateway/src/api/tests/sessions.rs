@@ -58,6 +58,7 @@ impl Connection {
                 presence: false,
                 announce: false,
                 join_leave: false,
+                server_side: false,
                 format: SubscriptionFormat::OfSession,
             };
             assert!(hub.join(key, &request).is_some());

@@ -36,6 +36,7 @@ fn join(worker: &Worker, key: SessionKey, channel: String) {
         presence: false,
         announce: false,
         join_leave: false,
+        server_side: false,
         format: SubscriptionFormat::OfSession,
     };
     assert!(worker.hub_mut().join(key, &request).is_some());

@@ -126,6 +126,11 @@ impl MembershipView {
         node == &*self.own || self.nodes.contains_key(node)
     }
 
+    /// Ids of the others that are alive, as far as is known.
+    pub(super) fn known(&self) -> impl Iterator<Item = &String> {
+        self.nodes.keys()
+    }
+
     /// True if nothing can be left of a dead node.
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         now >= self.quiet_at

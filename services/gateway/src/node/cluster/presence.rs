@@ -272,7 +272,7 @@ impl ClusterMember {
 
     /// The dead ones among the nodes of these clients. The leases are read if there is a node of which nothing is known; or,
     /// where the last second counts (`afresh`), if there is another node at all.
-    async fn dead_among<'a>(
+    pub(super) async fn dead_among<'a>(
         &self,
         clients: impl Iterator<Item = &'a str>,
         afresh: bool,

@@ -98,7 +98,7 @@ impl ClientSession {
         actions.push(if why == Unsubscribed::INSUFFICIENT_STATE {
             Action::Interrupt(subscription.channel)
         } else {
-            Action::Unsubscribe(subscription.channel)
+            Action::EndSubscription(subscription.channel, why)
         });
         self.clock.set_subscription_expiry(&self.subscriptions);
     }

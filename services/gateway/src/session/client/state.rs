@@ -294,6 +294,7 @@ impl ClientSubscription {
             presence: self.options.presence && !self.unseen,
             announce: self.options.join_leave && !self.unseen,
             join_leave: self.join_leave,
+            server_side: self.server_side,
             format: SubscriptionFormat::OfSession,
         }
     }

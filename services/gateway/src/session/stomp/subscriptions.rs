@@ -213,6 +213,7 @@ impl StompSession {
             announce: options.join_leave,
             // STOMP has no frame for joins and leaves.
             join_leave: false,
+            server_side: false,
             format: self.format(&channel),
             channel,
         };

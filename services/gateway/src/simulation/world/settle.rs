@@ -21,6 +21,7 @@ impl World {
         let mut wrong = self.violations();
         if wrong.is_empty() {
             wrong = self.check();
+            wrong.extend(self.check_hooks());
         }
         if !wrong.is_empty() {
             return wrong;
@@ -31,7 +32,11 @@ impl World {
         self.receivers.iter_mut().for_each(|receiver| receiver.disconnect());
         self.settle(false).await;
         wrong = self.violations();
-        if wrong.is_empty() { self.check_empty() } else { wrong }
+        if wrong.is_empty() {
+            wrong = self.check_empty();
+            wrong.extend(self.check_hooks());
+        }
+        wrong
     }
 
     /// Nothing breaks any more: everything goes its way until all is in order, or ought to be.

@@ -138,7 +138,7 @@ fn a_subscription_that_the_server_ends_while_its_reply_is_written_does_not_begin
     assert_eq!(lines[0]["push"]["unsubscribe"]["code"], 2000);
     assert_eq!(error_code(&lines[1]), 100);
     assert_eq!(lines[1]["id"], 2);
-    assert!(matches!(client.next(), Some(Action::Unsubscribe(_))));
+    assert!(matches!(client.next(), Some(Action::EndSubscription(..))));
     assert!(client.next().is_none());
     assert_eq!(budget.reply_bytes(), 0);
 }

@@ -1,0 +1,116 @@
+//! Grace: pages that are loaded again, and sessions that replace one another.
+
+use std::time::Duration;
+
+use gorani_broker::{DataKind, Position, Published};
+
+use super::nodes::{HookNodes, settings, simulated};
+use crate::hooks::event::TrackedClient;
+
+#[test]
+fn a_storm_of_reloads_changes_no_channel_and_no_member() {
+    simulated(async || {
+        let mut all = HookNodes::start(2, settings()).await;
+        for number in 0..1000 {
+            let client = format!("c{number}");
+            all.connect(number % 2, &client, &number.to_string());
+            all.subscribe(number % 2, &client, &format!("own-{number}"));
+        }
+        all.pass(Duration::from_secs(1)).await;
+        all.folded.take_lines();
+        for number in 0..1000 {
+            all.disconnect(number % 2, &format!("c{number}"));
+        }
+        all.pass(Duration::from_secs(2)).await;
+        for number in 0..1000 {
+            // Balancers bring them to any node.
+            let client = format!("again-{number}");
+            all.connect(number % 3 % 2, &client, &number.to_string());
+            all.subscribe(number % 3 % 2, &client, &format!("own-{number}"));
+        }
+        all.pass(Duration::from_secs(20)).await;
+        assert_eq!(all.lines(&["Occupied", "Vacated", "Member"]), [""; 0]);
+        all.check().await;
+    });
+}
+
+#[test]
+fn with_a_grace_for_sessions_a_user_that_comes_back_is_told_by_one_event() {
+    simulated(async || {
+        let mut all = HookNodes::start(
+            1,
+            crate::settings::HookSettings { session_grace: Duration::from_secs(3), ..settings() },
+        )
+        .await;
+        all.connect(0, "one", "42");
+        all.run().await;
+        all.disconnect(0, "one");
+        all.pass(Duration::from_secs(2)).await;
+        all.connect(0, "two", "42");
+        all.pass(Duration::from_secs(10)).await;
+        let lines = all.lines(&["Connected", "Disconnected"]);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[1].contains("two") && lines[1].contains("\"replaces\":\"one\""), "{lines:?}");
+        assert!(lines[1].contains("sessions=1"), "{lines:?}");
+        all.disconnect(0, "two");
+        all.pass(Duration::from_secs(4)).await;
+        assert_eq!(all.lines(&["Disconnected"]).len(), 1);
+        all.check().await;
+    });
+}
+
+#[test]
+fn without_collapsing_a_session_that_ended_at_once_is_told_whole() {
+    simulated(async || {
+        let settings = crate::settings::HookSettings { collapse: false, ..settings() };
+        for (settings, expected) in [(settings, 5), (super::nodes::settings(), 0)] {
+            let mut all = HookNodes::start(1, settings).await;
+            all.connect(0, "c", "42");
+            all.subscribe(0, "c", "a");
+            all.unsubscribe(0, "c", "a");
+            all.subscribe(0, "c", "a");
+            all.disconnect(0, "c");
+            all.pass(Duration::from_secs(1)).await;
+            let lines = all.lines(&["Connected", "Disconnected", "Subscribed", "Unsubscribed"]);
+            assert_eq!(lines.len(), expected, "{lines:?}");
+            assert_eq!(all.nodes[0].hooks.tracker.collapsed() > 0, expected == 0);
+            all.check().await;
+        }
+    });
+}
+
+#[test]
+fn a_publication_is_told_before_its_client_has_the_reply_and_refused_while_the_store_is_away() {
+    simulated(async || {
+        let mut all = HookNodes::start(1, settings()).await;
+        let of =
+            TrackedClient { client: "c".into(), user: "42".into(), transport: "websocket", protocol: "json" };
+        let published =
+            Published { position: Position { offset: 7, epoch: "e".into() }, ..Published::default() };
+        let tracker = all.nodes[0].hooks.tracker.clone();
+        let publish = |data: &'static str, kind| {
+            tracker.publication(&of, &"room".into(), (&data.into(), kind), &published)
+        };
+        let told = [
+            publish("{\"a\":1}", DataKind::Json),
+            publish("\u{1}", DataKind::Text),
+            publish("x", DataKind::Binary),
+            publish("no json", DataKind::Json),
+        ];
+        all.run().await;
+        for told in told {
+            assert!(told.await);
+        }
+        let lines = all.lines(&["Publication"]);
+        assert_eq!(lines.len(), 4);
+        assert!(lines[0].contains("\"data\":{\"a\":1}") && lines[0].contains("\"offset\":7"), "{lines:?}");
+        assert!(lines[1].contains("\\u0001") && lines[2].contains("\"b64data\":\"eA==\""), "{lines:?}");
+        assert!(lines[3].contains("\"b64data\":"), "{lines:?}");
+        all.broker.is_away.store(true, std::sync::atomic::Ordering::Relaxed);
+        let told = publish("1", DataKind::Json);
+        all.run().await;
+        assert!(!told.await);
+        let refused = publish("1", DataKind::Json);
+        assert!(!refused.await, "at once");
+    });
+}
