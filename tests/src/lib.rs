@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows the gateway's code. A node is its binary, its settings file and its sockets:
 //! [`node`] starts one, [`process`] reads what the kernel says about it, [`http`] is a backend that publishes,
-//! [`sockjs`] is a client of SockJS that sees every chunk,
+//! [`backend`] is a backend that the node asks and tells, [`sockjs`] is a client of SockJS that sees every chunk,
 //! [`client`] is a well-behaved subscriber (`docs/protocols/client.md`), [`stream`] reads responses that go on, and [`raw`] is one that does as it
 //! likes with bytes and frames (`docs/protocols/websocket.md`).
 #![allow(
@@ -18,6 +18,7 @@
     reason = "no worker of a server runs here: to wait for a process is to look again"
 )]
 
+pub mod backend;
 pub mod balancer;
 pub mod binary;
 pub mod client;

@@ -144,11 +144,14 @@ impl<T: Io, C: Codec> ConnectionActor for Connection<T, C> {
 
     /// Only sessions of the client protocol without commands refuse: they get the reason in its objects.
     fn refuse(&mut self, refused: Refused) {
-        if let Refused::Error(error) = &refused
-            && self.state.phase.is_open()
-        {
+        let error = match &refused {
+            Refused::Error(error) => Some((error.code, error.message, error.temporary)),
+            Refused::Backend(error) => Some((error.code, &*error.message, error.temporary)),
+            Refused::Disconnect(_) => None,
+        };
+        if let Some((code, message, temporary)) = error.filter(|_| self.state.phase.is_open()) {
             let mut object = BytesMut::new();
-            plain::error(error.code, error.message, error.temporary, &mut object);
+            plain::error(code, message, temporary, &mut object);
             self.state.send_text(&object);
         }
         self.end(refused.disconnect());

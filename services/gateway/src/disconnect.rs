@@ -203,6 +203,33 @@ impl ErrorCode {
     /// The broker, or a node that lives, did not answer: the outcome is unknown, an idempotency key makes a retry safe. HTTP 503.
     pub const UNKNOWN_OUTCOME: Self =
         Self { code: 121, message: "broker gave no answer, outcome unknown", temporary: true };
+    /// The backend was asked and gave no answer that can be read: nobody knows whether it did what it was asked for.
+    pub const UNKNOWN_ANSWER: Self =
+        Self { code: 121, message: "backend gave no answer, outcome unknown", temporary: true };
+}
+
+/// An error of a backend, which it chose itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyError {
+    /// Any number but 0; by convention 400 to 1999.
+    pub code: u32,
+    /// For the client.
+    pub message: String,
+    /// True if the client may try again.
+    pub temporary: bool,
+}
+
+impl From<ErrorCode> for ProxyError {
+    fn from(ErrorCode { code, message, temporary }: ErrorCode) -> Self {
+        Self { code, message: message.to_owned(), temporary }
+    }
+}
+
+impl ProxyError {
+    /// The HTTP status of a connect that it refuses.
+    pub fn http_status(&self) -> StatusCode {
+        if self.temporary { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::FORBIDDEN }
+    }
 }
 
 /// A refusal: either an error, or the end of the connection.
@@ -210,6 +237,8 @@ impl ErrorCode {
 pub enum Refused {
     /// One command or request fails.
     Error(ErrorCode),
+    /// The same with an error of the backend, or because it could not be asked.
+    Backend(ProxyError),
     /// The connection ends.
     Disconnect(Disconnect),
 }
@@ -225,10 +254,11 @@ impl Refused {
     pub fn disconnect(self) -> Disconnect {
         match self {
             Self::Disconnect(disconnect) => disconnect,
-            Self::Error(error) if error.temporary => Disconnect::INTERNAL,
+            Self::Error(ErrorCode { temporary: true, .. })
+            | Self::Backend(ProxyError { temporary: true, .. }) => Disconnect::INTERNAL,
             Self::Error(ErrorCode::BAD_REQUEST) => Disconnect::BAD_REQUEST,
             Self::Error(ErrorCode::NOT_AVAILABLE) => Disconnect::NOT_AVAILABLE,
-            Self::Error(_) => Disconnect::PERMISSION_DENIED,
+            Self::Error(_) | Self::Backend(_) => Disconnect::PERMISSION_DENIED,
         }
     }
 }

@@ -42,7 +42,7 @@ use crate::{
         limit::{budget_bytes, pending_bytes},
     },
     metrics::Metrics,
-    proxy_call::ProxyRoutes,
+    proxy_call::{ProxyCounts, ProxyRoutes},
     refusal_log::RefusalLog,
     session::shared::policy::Policy,
     settings::{BrokerKind, Settings, SettingsError},
@@ -133,6 +133,9 @@ impl Node {
             rules: ChannelRules::new(&settings.channel).map_err(|error| refused("channel", &error))?,
             tokens: TokenVerifier::new(&settings.token).map_err(|error| refused("token", &error))?,
             proxies: ProxyRoutes::default(),
+            proxy_counts: ProxyCounts::default(),
+            // The rest of the time in which the node waits for its last sessions is for their close handshakes.
+            call_grace: settings.http.shutdown_timeout / 2,
             settings: settings.client.clone(),
             node_id: id.clone(),
             node_name: settings.node.name_or(&id),

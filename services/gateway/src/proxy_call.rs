@@ -4,12 +4,19 @@
 //! A session finds the proxy of a command in [`ProxyRoutes`], asks by [`crate::session::Action::Proxy`], and gets
 //! [`crate::session::Outcome::Proxied`].
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    num::NonZeroUsize,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use actix_http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
+use gorani_auth::ChannelName;
 use gorani_broker::DataKind;
 
+pub use crate::disconnect::ProxyError;
 use crate::disconnect::{Disconnect, ErrorCode};
 
 /// A configured proxy: its number among all of them.
@@ -48,27 +55,37 @@ pub struct ChannelProxies {
 }
 
 /// The proxies that answer `rpc`, by the namespace of the method: what stands before its first `:`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RpcRoutes {
+    /// Calls of one session at a time (`rpc.concurrency`); with 1 they are answered in their order.
+    pub concurrency: NonZeroUsize,
     /// For methods without a namespace.
     pub without_namespace: Option<ProxyId>,
     /// For methods of these namespaces; `None`: switched off (108).
     pub namespaces: HashMap<Box<str>, Option<ProxyId>>,
 }
 
+impl Default for RpcRoutes {
+    fn default() -> Self {
+        Self { concurrency: NonZeroUsize::MIN, without_namespace: None, namespaces: HashMap::new() }
+    }
+}
+
 impl ProxyRoutes {
     /// True if no proxy is asked about anything.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.connect.is_none()
+            && self.refresh.is_none()
+            && self.without_namespace == ChannelProxies::default()
+            && self.namespaces.values().all(|proxies| *proxies == ChannelProxies::default())
+            && self.rpc.without_namespace.is_none()
+            && self.rpc.namespaces.values().all(Option::is_none)
     }
 
     /// The proxies of a channel.
     pub fn channel(&self, channel: &str) -> ChannelProxies {
-        if self.namespaces.is_empty() {
-            return self.without_namespace;
-        }
-        match channel.split_once(':') {
-            Some((namespace, _)) => self.namespaces.get(namespace).copied().unwrap_or_default(),
+        match ChannelName::parse(channel).namespace {
+            Some(namespace) => self.namespaces.get(namespace).copied().unwrap_or_default(),
             None => self.without_namespace,
         }
     }
@@ -197,17 +214,6 @@ pub enum ProxyAnswer {
     Result(ProxyResult),
 }
 
-/// An error of a backend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProxyError {
-    /// Any number but 0; by convention 400 to 1999.
-    pub code: u32,
-    /// For the client.
-    pub message: String,
-    /// True if the client may try again.
-    pub temporary: bool,
-}
-
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyFailure {
@@ -218,6 +224,35 @@ pub enum ProxyFailure {
     /// The backend was asked and refused to answer in order: a status or a body that is no answer. Decisions are 100;
     /// publish and rpc are 121.
     BadAnswer,
+}
+
+impl ProxyFailure {
+    /// The error of a decision, which may be asked for again: of connect and subscribe.
+    pub fn of_decision(self) -> ErrorCode {
+        match self {
+            Self::NotProcessed(error) => error,
+            Self::Unknown | Self::BadAnswer => ErrorCode::INTERNAL,
+        }
+    }
+
+    /// The error of what the backend may have carried out: of publish and rpc.
+    pub fn of_effect(self) -> ErrorCode {
+        match self {
+            Self::NotProcessed(error) => error,
+            Self::Unknown | Self::BadAnswer => ErrorCode::UNKNOWN_ANSWER,
+        }
+    }
+}
+
+/// Counts of what sessions did with answers. Read by scrapes.
+#[derive(Debug, Default)]
+pub struct ProxyCounts {
+    /// Refreshes that failed, and are asked for again later.
+    pub deferred: AtomicU64,
+    /// Publications that the backend had dropped.
+    pub dropped: AtomicU64,
+    /// Answers that nobody waited for any more: the subscription was ended meanwhile.
+    pub stale: AtomicU64,
 }
 
 /// A result by kind. `None`: the backend gave no `result`.
@@ -259,7 +294,7 @@ pub struct ConnectGrant {
 pub struct RefreshGrant {
     /// It ends now.
     pub expired: bool,
-    /// The next end, in Unix seconds; 0: never.
+    /// The next end, in Unix seconds. One that is not in the future, as 0, is the end now.
     pub expire_at: u64,
     /// JSON that others see from now on; empty: as before.
     pub info: Bytes,

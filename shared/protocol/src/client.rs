@@ -31,7 +31,7 @@ pub use command::{
 pub use command::{decode, lines};
 pub use form::{ClientForm, PublicationList};
 pub use json::{JSON_DEPTH, JsonError, json_compact_check};
-pub use push::{ClientInfoFields, PING, PayloadKind, PublicationFields, SubscribePush};
+pub use push::{ClientInfoFields, PING, PayloadKind, PublicationFields, SubscribePush, write_payload};
 pub use reply::{ConnectResult, HistoryReply, SubscribeResult};
 
 /// Starts the next object of a frame: appends the separating newline unless the frame is still empty.

@@ -1,30 +1,29 @@
 //! The audit of lifecycle hooks: is the backend told of every session, channel and member, in order and without a hole, whatever
 //! breaks?
 //!
-//! Clients come and go on all nodes of a cluster ([`client`]); a backend takes the events ([`receiver`]) and folds them into what
-//! it knows ([`fold`]); a [`scenario`] breaks something meanwhile. Once things are quiet, what it knows is compared with what the
+//! Clients come and go on all nodes of a cluster ([`client`]); a backend takes the events and folds them into what
+//! it knows ([`receiver`]); a [`scenario`] breaks something meanwhile. Once things are quiet, what it knows is compared with what the
 //! API says, and in the end with the sessions that the clients had.
 
 mod client;
-mod fold;
 mod receiver;
 mod scenario;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     io,
     sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
 };
 
+use gorani_tests::backend::recorder::{Present, Recorded};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
 pub(crate) use self::scenario::HookScenario;
 use self::{
     client::{Client, SessionRecords, Stop},
-    fold::Fold,
     receiver::Receiver,
     scenario::{HookFault, Lengths},
 };
@@ -47,9 +46,9 @@ const FORGOTTEN_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct HookVerdict {
     scenario: String,
     sessions: usize,
-    events: u64,
-    repeated: u64,
-    resets: u64,
+    events: usize,
+    repeated: usize,
+    resets: usize,
     lost: usize,
     pub(super) complaints: Vec<String>,
 }
@@ -72,7 +71,7 @@ impl HookVerdict {
     fn cells(&self) -> Vec<String> {
         let verdict =
             if self.is_good() { "good".to_owned() } else { format!("FAILED ({})", self.complaints.len()) };
-        let numbers = [self.sessions as u64, self.events, self.repeated, self.resets, self.lost as u64];
+        let numbers = [self.sessions, self.events, self.repeated, self.resets, self.lost];
         [vec![self.scenario.clone()], numbers.map(|number| number.to_string()).to_vec(), vec![verdict]]
             .concat()
     }
@@ -93,7 +92,7 @@ member_added and member_removed out of turn, a gap, and what is known at rest th
 
 /// Runs one scenario.
 pub(super) fn run(flags: &AuditFlags, scenario: HookScenario) -> io::Result<HookVerdict> {
-    let receiver = Receiver::start()?;
+    let receiver = Receiver::start();
     let endpoint = format!(
         r#"[{{ name = "audit", url = "{}", events = ["connected", "disconnected", "subscribed", "unsubscribed", "occupied", "vacated", "member_added", "member_removed"], timeout = "5s" }}]"#,
         receiver.url()
@@ -118,24 +117,31 @@ pub(super) fn run(flags: &AuditFlags, scenario: HookScenario) -> io::Result<Hook
     stop.is_over.store(true, Ordering::Relaxed);
     clients.join().map_err(|_| io::Error::other("a client panicked"))?;
     compare(&cluster, &receiver, "when all have gone", &mut complaints);
-    let remains = receiver.with(|fold| fold.sessions.len() + fold.occupied.len() + fold.members.len());
-    if remains > 0 {
+    let remains = receiver.look(|recorded| {
+        let present = &recorded.present;
+        present.clients.len() + present.channels.len() + present.members.len()
+    });
+    if remains > usize::from(receiver.poison().is_some()) {
         complaints.push(format!("{remains} sessions, channels and members are known when all have gone"));
     }
     if scenario == HookScenario::PoisonEvent {
         expect_dead_letter(&cluster, &receiver, &mut complaints);
     }
-    let poisoned = receiver.poisoned_client();
-    let lost = lost(&records, &receiver, fault, poisoned.as_deref());
+    let lost = lost(&records, &receiver, fault);
     complaints.extend(lost.iter().map(|lost| format!("lost: {lost}")));
-    let verdict = receiver.with(|fold| {
-        complaints.extend(fold.complaints.iter().cloned());
+    let poisoned = receiver.poison().map(|poison| poison.client);
+    let verdict = receiver.look(|recorded| {
+        let faults = recorded.faults.iter();
+        complaints.extend(
+            faults.filter(|fault| poisoned.as_ref().is_none_or(|client| !fault.contains(&**client))).cloned(),
+        );
+        complaints.extend(recorded.of_type("gap").map(|gap| format!("a gap: {gap}")));
         HookVerdict {
             scenario: scenario.name(),
             sessions: records.lock().unwrap().len(),
-            events: fold.counts.values().sum(),
-            repeated: fold.repeated,
-            resets: fold.counts.get("reset").copied().unwrap_or_default(),
+            events: recorded.events.len(),
+            repeated: recorded.repeated,
+            resets: recorded.of_type("reset").count(),
             lost: lost.len(),
             complaints,
         }
@@ -194,13 +200,10 @@ struct Known {
 }
 
 impl Known {
-    fn of_fold(fold: &Fold) -> Self {
-        let sessions = fold.sessions.iter().map(|(client, known)| (client.clone(), known.user.clone()));
-        Self {
-            sessions: sessions.collect(),
-            occupied: fold.occupied.keys().cloned().collect(),
-            members: fold.members.keys().cloned().collect(),
-        }
+    /// What the receiver knows.
+    fn of_events(recorded: &Recorded) -> Self {
+        let Present { clients, channels, members, .. } = recorded.present.clone();
+        Self { sessions: clients, occupied: channels, members }
     }
 
     /// What the API says.
@@ -227,11 +230,11 @@ impl Known {
 
 /// Waits until the receiver knows what the API says; complains if that does not come.
 fn compare(cluster: &Cluster, receiver: &Receiver, when: &str, complaints: &mut Vec<String>) {
-    let poisoned = receiver.poisoned_client();
+    let poisoned = receiver.poison().map(|poison| poison.client);
     let mut difference = String::new();
     let is_same = eventually(|| {
         let Some(mut api) = Known::of_api(cluster) else { return false };
-        let mut told = receiver.with(Known::of_fold);
+        let mut told = receiver.look(Known::of_events);
         if let Some(poisoned) = &poisoned {
             api.sessions.remove(poisoned);
             told.sessions.remove(poisoned);
@@ -254,7 +257,7 @@ fn compare(cluster: &Cluster, receiver: &Receiver, when: &str, complaints: &mut 
 /// The poisoned event is a dead letter, and the only one.
 fn expect_dead_letter(cluster: &Cluster, receiver: &Receiver, complaints: &mut Vec<String>) {
     let mut found = Vec::new();
-    let poison = receiver.poison().map(|(id, _)| id);
+    let poison = receiver.poison().map(|poison| poison.id);
     let is_there = eventually(|| {
         let letters = cluster.nodes[1].api().ok("hooks_dead_letters", &json!({"endpoint": "audit"}));
         let ids = letters["dead_letters"].as_array().into_iter().flatten();
@@ -267,22 +270,22 @@ fn expect_dead_letter(cluster: &Cluster, receiver: &Receiver, complaints: &mut V
 }
 
 /// Sessions that the backend was not told of.
-fn lost(
-    records: &SessionRecords,
-    receiver: &Receiver,
-    fault: HookFault,
-    poisoned: Option<&str>,
-) -> Vec<String> {
+fn lost(records: &SessionRecords, receiver: &Receiver, fault: HookFault) -> Vec<String> {
+    let poisoned = receiver.poison().map(|poison| poison.client);
+    let ids = |kind: &str| -> HashSet<String> {
+        receiver.look(|recorded| {
+            recorded.of_type(kind).filter_map(|event| event["client"].as_str().map(str::to_owned)).collect()
+        })
+    };
+    let (connected, disconnected) = (ids("connected"), ids("disconnected"));
     let records = records.lock().unwrap();
     let lost = records.iter().filter(|record| {
         let before = |within: Duration| record.began <= fault.at && record.began + within >= fault.at;
         let died = fault.killed == Some(record.node) && before(UNTOLD_WITHIN);
         let ended_before = record.ended.is_some_and(|ended| ended <= fault.at + UNTOLD_WITHIN);
         let forgotten = fault.forgot && before(FORGOTTEN_WITHIN) && ended_before;
-        let is_told = receiver.with(|fold| {
-            fold.connected.contains(&record.client) && fold.disconnected.contains(&record.client)
-        });
-        !is_told && !died && !forgotten && poisoned != Some(&*record.client)
+        let is_told = connected.contains(&record.client) && disconnected.contains(&record.client);
+        !is_told && !died && !forgotten && poisoned.as_ref() != Some(&record.client)
     });
     lost.map(|record| format!("{} of {} on node {}", record.client, record.user, record.node)).collect()
 }

@@ -27,7 +27,7 @@ use crate::{
     session::Now,
 };
 
-pub use crate::node::publish::IDEMPOTENCY_KEY_MAX_BYTES;
+pub use crate::session::shared::IDEMPOTENCY_KEY_MAX_BYTES;
 
 /// Makes a request of its own fields and those that every publication has.
 macro_rules! publication_request {

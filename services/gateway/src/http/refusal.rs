@@ -182,6 +182,12 @@ impl From<Refused> for HttpRefusal {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Error(error) => error.into(),
+            Refused::Backend(error) => Self {
+                status: error.http_status(),
+                code: error.code,
+                message: error.message.into(),
+                reason: None,
+            },
             Refused::Disconnect(disconnect) => disconnect.into(),
         }
     }

@@ -1,6 +1,6 @@
 //! Publishing: the channel's options, then the broker. The one way for backends, clients and embedders.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use gorani_broker::{
@@ -12,14 +12,9 @@ use crate::{
     disconnect::ErrorCode,
     hub::queue_consumers::FetchRequest,
     metrics::{Metrics, PublishOutcome},
-    session::shared::policy::Policy,
+    session::shared::{IDEMPOTENCY_KEY_MAX_BYTES, IDEMPOTENCY_TTL, policy::Policy},
     settings::stomp::StompSettings,
 };
-
-/// Time for which an idempotency key is remembered (`docs/protocols/http.md` §5.5).
-const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
-/// Bytes of an idempotency key at most.
-pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
 
 /// The source of a publication, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,7 @@ use self::{
     state::{ClientDeadlines, ClientState, ClientSubscription, PendingRequest},
 };
 use crate::{
-    disconnect::{Disconnect, ErrorCode, Refused},
+    disconnect::{Disconnect, ErrorCode, ProxyError, Refused},
     session::{
         Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, session_methods,
         shared::{
@@ -155,7 +155,7 @@ impl ClientSession {
     /// Answers a connect that failed.
     fn refuse_connect(&mut self, id: u32, refused: Refused, actions: &mut Actions) {
         match refused {
-            Refused::Error(_) if self.traits.format != OutputFormat::Commands => {
+            Refused::Error(_) | Refused::Backend(_) if self.traits.format != OutputFormat::Commands => {
                 self.state = ClientState::Ended;
                 actions.push(Action::Refuse(refused));
             }
@@ -167,6 +167,11 @@ impl ClientSession {
     fn refuse_command(&mut self, id: u32, refused: Refused, actions: &mut Actions) {
         match refused {
             Refused::Error(error) => self.refuse(id, error, actions),
+            // What a backend refuses, or is not there to answer, is no fault of the client.
+            Refused::Backend(ProxyError { code, message, temporary }) => {
+                let form = self.traits.form;
+                actions.reply(form, |out| form.reply_error(id, code, &message, temporary, out));
+            }
             Refused::Disconnect(disconnect) => self.close(disconnect, actions),
         }
     }

@@ -45,6 +45,8 @@ pub(in crate::session) fn policy(namespaces: Value, settings: ClientSettings) ->
         node_id: "0badcafe".into(),
         node_name: "tests".into(),
         proxies: Default::default(),
+        proxy_counts: Default::default(),
+        call_grace: Duration::from_secs(5),
         key_wanted: tokio::sync::Notify::new(),
         log: RefusalLog::default(),
     })

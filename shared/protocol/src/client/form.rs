@@ -235,6 +235,14 @@ impl ClientForm {
         }
     }
 
+    /// The answer to rpc; without data where there is none. In the JSON form the data is JSON.
+    pub fn reply_rpc(self, id: u32, data: &[u8], out: &mut BytesMut) {
+        match self {
+            Json => reply::reply_rpc(id, data, out),
+            Protobuf => protobuf::reply::reply_rpc(id, data, out),
+        }
+    }
+
     /// The answer to refresh; `ttl` in seconds.
     pub fn reply_refresh(
         self,

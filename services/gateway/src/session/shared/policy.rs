@@ -1,13 +1,13 @@
 //! The policy that decides who a client is and what it may: tokens, channel rules, limits, and the limit of failed logins, which
 //! the node counts by the client's network. Shared by all sessions of a node.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gorani_auth::{
-    AuthSettingsError, CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied,
-    InvalidToken, Operation, SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError, TokenSettings,
-    TokenVerifier, check_channel_name,
+    AuthSettingsError, CHANNEL_NAME_MAX_BYTES, ChannelName, ChannelOptions, ChannelRules, ConnectionClaims,
+    Denied, InvalidToken, Operation, SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError,
+    TokenSettings, TokenVerifier, check_channel_name,
 };
 use gorani_broker::{ClientInfo, Retention};
 use rand::Rng;
@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::{deadlines::has_expired, recovery::retention};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    proxy_call::ProxyRoutes,
+    proxy_call::{ConnectGrant, ProxyCounts, ProxyId, ProxyRoutes},
     refusal_log::{LogCause, RefusalLog},
     session::Now,
     settings::ClientSettings,
@@ -31,6 +31,10 @@ pub struct Policy {
     pub tokens: TokenVerifier,
     /// The proxies that decide in the place of these rules.
     pub proxies: ProxyRoutes,
+    /// Counts of what became of their answers.
+    pub proxy_counts: ProxyCounts,
+    /// Time that a session has for calls under way when the node goes down.
+    pub call_grace: Duration,
     /// Limits and times.
     pub settings: ClientSettings,
     /// The node's id, 8 hexadecimal digits.
@@ -123,6 +127,18 @@ impl Policy {
         Err(self.refuse_anonymous("no sub", why))
     }
 
+    /// Lets a client in to which the backend gave no credentials.
+    ///
+    /// # Errors
+    /// No anonymous clients are allowed.
+    pub(in crate::session) fn admit_without_credentials(&self) -> Result<(), Refused> {
+        if self.settings.allow_anonymous {
+            return Ok(());
+        }
+        self.refuse_anonymous("no result", "the connect proxy gave it no credentials");
+        Err(Refused::Disconnect(Disconnect::BAD_REQUEST))
+    }
+
     fn refuse_anonymous(&self, subject: &str, why: &str) -> ErrorCode {
         self.log.write(LogCause::Anonymous, subject, |_| {
             format!("anonymous client refused: {why}; client.allow_anonymous would let it in")
@@ -139,6 +155,9 @@ impl Policy {
         now: Now,
         granted: impl FnOnce(&SubscribeGranted<'_>) -> T,
     ) -> Result<T, Denial> {
+        if token.is_none() && self.subscribe_proxy(channel).is_some() {
+            return Err(self.deny_unasked(LogCause::Subscribe, channel));
+        }
         let claims = token.map(|token| self.tokens.subscription(token, now.unix_s()));
         let check = SubscribeCheck {
             channel,
@@ -163,6 +182,9 @@ impl Policy {
         user: &str,
         is_subscribed: bool,
     ) -> Result<&ChannelOptions, Denial> {
+        if operation == Operation::Publish && self.publish_proxy(channel).is_some() {
+            return Err(self.deny_unasked(LogCause::Publish, channel));
+        }
         let (options, cause, what) = match operation {
             Operation::Publish => {
                 (self.rules.may_publish(channel, user, is_subscribed), LogCause::Publish, "publication")
@@ -183,6 +205,27 @@ impl Policy {
             });
             Denial { refused: self.refuse_denied(denied), reason }
         })
+    }
+
+    /// The proxy that alone decides on subscribing to this channel without a token. Private and user-limited channels are none of
+    /// its business: a token and the channel's name decide on them.
+    pub(in crate::session) fn subscribe_proxy(&self, channel: &str) -> Option<ProxyId> {
+        let proxy = self.proxies.channel(channel).subscribe?;
+        let name = ChannelName::parse(channel);
+        (!name.is_private && !name.is_user_limited()).then_some(proxy)
+    }
+
+    /// The proxy that alone decides on publications of clients in this channel.
+    pub(in crate::session) fn publish_proxy(&self, channel: &str) -> Option<ProxyId> {
+        self.proxies.channel(channel).publish
+    }
+
+    /// The refusal of what only a proxy can allow, where it is not asked.
+    fn deny_unasked(&self, cause: LogCause, channel: &str) -> Denial {
+        let reason = "the proxy of its namespace decides, and is not asked for those who name it in this way"
+            .to_owned();
+        self.log.write(cause, channel, |channel| format!("channel {channel} refused: {reason}"));
+        Denial { refused: ErrorCode::PERMISSION_DENIED.into(), reason }
     }
 
     fn deny_subscribe(&self, check: &SubscribeCheck<'_>, denied: Denied) -> Denial {
@@ -283,6 +326,11 @@ impl ClientIdentity {
     /// The bearer of a connection token.
     pub(in crate::session) fn of_claims(claims: &ConnectionClaims, client: Arc<str>) -> Self {
         Self { user: claims.user.as_str().into(), client, info: raw_bytes(claims.info.as_deref()) }
+    }
+
+    /// A client that the connect proxy let in.
+    pub(in crate::session) fn of_grant(grant: &ConnectGrant, client: Arc<str>) -> Self {
+        Self { user: grant.user.as_str().into(), client, info: grant.info.clone() }
     }
 
     /// A backend, by its login.

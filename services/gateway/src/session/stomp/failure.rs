@@ -172,6 +172,14 @@ impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Error(error) => error.into(),
+            Refused::Backend(error) => {
+                let disconnect = if error.temporary {
+                    Disconnect::CONNECTION_CLOSED
+                } else {
+                    Disconnect::PERMISSION_DENIED
+                };
+                Self { code: Some(error.code), ..Self::new(disconnect, error.message) }
+            }
             Refused::Disconnect(disconnect) => Self::of_disconnect(disconnect),
         }
     }
