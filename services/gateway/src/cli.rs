@@ -30,6 +30,7 @@ use self::{
 use crate::{
     Gorani, RunError,
     node::NodeError,
+    proxy::check_files,
     server::{self, ServerError},
     settings::{Settings, SettingsError},
     startup_warnings, telemetry,
@@ -118,6 +119,7 @@ impl Cli {
                 let settings = file.load()?;
                 // A restart after a good check must not leave nothing running.
                 server::check_tls_files(&settings).map_err(|error| CliError::Run(error.into()))?;
+                check_files(&settings).map_err(|error| CliError::Run(NodeError::from(error).into()))?;
                 startup_warnings(&settings)
                     .iter()
                     .for_each(|warning| eprintln!("gorani: warning: {warning}"));

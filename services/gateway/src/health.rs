@@ -13,7 +13,16 @@ pub async fn live() -> HttpResponse {
 /// 200 only if this node would deliver right now, else 503 with the reason by part.
 pub async fn ready(node: web::Data<Node>) -> HttpResponse {
     match node.readiness() {
-        Ok(()) => HttpResponse::Ok().json(json!({"status": "ready"})),
+        Ok(()) => {
+            let open = node.proxies.open_breakers();
+            // Clients that no such proxy is asked about are served as ever.
+            let status = if open.is_empty() {
+                json!({"status": "ready"})
+            } else {
+                json!({"status": "ready", "backends_not_answering": open})
+            };
+            HttpResponse::Ok().json(status)
+        }
         Err(reasons) => {
             let reasons: serde_json::Map<_, _> =
                 reasons.into_iter().map(|(part, reason)| (part.to_owned(), reason.into())).collect();
@@ -25,6 +34,7 @@ pub async fn ready(node: web::Data<Node>) -> HttpResponse {
 /// The counters, for Prometheus.
 pub async fn metrics(node: web::Data<Node>) -> HttpResponse {
     node.metrics.memory.set(&node.memory);
+    node.proxies.set_gauges(&node.policy.proxy_counts);
     node.metrics.ready.set(i64::from(node.readiness().is_ok()));
     match node.metrics.text(&node.broker().stats()) {
         Ok(text) => HttpResponse::Ok()

@@ -17,6 +17,7 @@
 //! | [`proxy`] | calls to the backend that decide or answer clients' commands |
 //! | [`session`], [`outbox`] | a client's protocol as a state machine; its waiting bytes |
 //! | [`mod@format`] | what is published as clients see it: protocols, framings |
+//! | [`backend`] | the HTTP client to the user's backend, and the signature of its requests |
 //! | [`settings`], [`metrics`], [`session_command`], [`disconnect`] | the words that all rooms share |
 //!
 //! To embed it, with a handler of one's own on a path, see [`Gorani::handler`] and [`WebSocketHandler`].
@@ -27,6 +28,7 @@
 mod simulation;
 
 pub mod api;
+pub mod backend;
 pub mod cli;
 pub mod clock;
 pub mod conformance;

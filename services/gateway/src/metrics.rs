@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod clients;
+pub mod proxy;
 pub mod reload;
 
 use std::{
@@ -22,6 +23,7 @@ use prometheus_client::{
 use self::{
     broker::{BrokerMetrics, ClusterMetrics, ForwardMetrics},
     clients::{AcceptMetrics, MemoryMetrics, ReadMetrics, SessionCounts},
+    proxy::ProxyMetrics,
     reload::ReloadMetrics,
 };
 
@@ -188,6 +190,8 @@ pub struct Metrics {
     pub reads: ReadMetrics,
     /// Reloads of the settings.
     pub reload: ReloadMetrics,
+    /// Calls to the backend.
+    pub proxy: ProxyMetrics,
 }
 
 impl Default for Metrics {
@@ -242,6 +246,7 @@ impl Default for Metrics {
         let memory = MemoryMetrics::register(&mut registry);
         let reads = ReadMetrics::register(&mut registry);
         let reload = ReloadMetrics::register(&mut registry);
+        let proxy = ProxyMetrics::register(&mut registry);
         Self {
             registry,
             broker,
@@ -272,6 +277,7 @@ impl Default for Metrics {
             memory,
             reads,
             reload,
+            proxy,
         }
     }
 }

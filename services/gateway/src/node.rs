@@ -18,7 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gorani_auth::{ApiKeys, ChannelRules, Origins, TokenVerifier};
+use gorani_auth::{ApiKeys, Origins, TokenVerifier};
 use gorani_broker::{Broker, BrokerError, ChannelEvent, Health, MemoryBroker, RedisBroker, Sink};
 use rand::Rng;
 use tokio::time::Instant;
@@ -42,7 +42,8 @@ use crate::{
         limit::{budget_bytes, pending_bytes},
     },
     metrics::Metrics,
-    proxy_call::{ProxyCounts, ProxyRoutes},
+    proxy::{ProxyFilesError, ProxyPool, routes::routes},
+    proxy_call::ProxyCounts,
     refusal_log::RefusalLog,
     session::shared::policy::Policy,
     settings::{BrokerKind, Settings, SettingsError},
@@ -80,6 +81,8 @@ pub struct Node {
     pub presence: Presence,
     /// The connections of each user, on all nodes.
     pub user_connections: UserConnectionLimit,
+    /// The backend's endpoints that decide or answer clients' commands.
+    pub proxies: Arc<ProxyPool>,
     /// The workers, and what they share.
     pub workers: Arc<Workers>,
     /// Reads history within the budget of heavy reads.
@@ -101,6 +104,9 @@ pub enum NodeError {
     /// The settings are refused.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// A file of a proxy is not usable.
+    #[error(transparent)]
+    Proxy(#[from] ProxyFilesError),
     /// The broker cannot be started.
     #[error("broker: {0}")]
     Broker(#[from] BrokerError),
@@ -130,9 +136,9 @@ impl Node {
             |key, error: &dyn std::fmt::Display| SettingsError::Value { key, problem: error.to_string() };
         let id: Arc<str> = format!("{:08x}", crate::random::rng().next_u32()).into();
         let policy = Policy {
-            rules: ChannelRules::new(&settings.channel).map_err(|error| refused("channel", &error))?,
+            rules: settings.channel.rules().map_err(|error| refused("channel", &error))?,
             tokens: TokenVerifier::new(&settings.token).map_err(|error| refused("token", &error))?,
-            proxies: ProxyRoutes::default(),
+            proxies: routes(&settings),
             proxy_counts: ProxyCounts::default(),
             // The rest of the time in which the node waits for its last sessions is for their close handshakes.
             call_grace: settings.http.shutdown_timeout / 2,
@@ -152,12 +158,14 @@ impl Node {
             settings.memory.replies_max_bytes,
         ));
         let tasks = Tasks::default();
+        let proxies = ProxyPool::open(&settings, &metrics.proxy)?;
         let workers = Workers::new(
             &settings,
             broker.clone(),
             reads.clone(),
             metrics.clone(),
             memory.clone(),
+            proxies.clone(),
             tasks.clone(),
         );
         let policy = Arc::new(policy);
@@ -183,6 +191,7 @@ impl Node {
             cluster,
             admission: AdmissionControl::new(&settings, metrics.clone()),
             publisher: Publisher::new(broker.clone(), policy.clone(), metrics.clone(), &settings.stomp),
+            proxies,
             workers,
             reads,
             secrets: ClusterSecrets::new(&settings, &broker),
@@ -249,6 +258,7 @@ impl Node {
             self.metrics.uptime_seconds.set(self.started.elapsed().as_secs_f64());
             self.admission.log_refusals();
             self.policy.log.write_due(Instant::now());
+            self.proxies.write_due_lines(Instant::now());
         }
     }
 }

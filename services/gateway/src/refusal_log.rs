@@ -42,10 +42,12 @@ pub enum LogCause {
     StompLogin,
     /// A STOMP destination that cannot be served. Subject: the destination.
     StompDestination,
+    /// A call to the backend failed. Subject: the proxy, and why.
+    Proxy,
 }
 
 impl LogCause {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Origin,
         Self::Anonymous,
         Self::ConnectionToken,
@@ -57,6 +59,7 @@ impl LogCause {
         Self::PersonalChannel,
         Self::StompLogin,
         Self::StompDestination,
+        Self::Proxy,
     ];
 
     /// The field `cause` of its lines.
@@ -73,6 +76,7 @@ impl LogCause {
             Self::PersonalChannel => "personal_channel",
             Self::StompLogin => "stomp_login",
             Self::StompDestination => "stomp_destination",
+            Self::Proxy => "proxy",
         }
     }
 

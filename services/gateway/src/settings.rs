@@ -7,11 +7,14 @@
 //! Secrets that can be guessed: they stop the start of a node that listens beyond the loopback, and are a warning elsewhere.
 //! `docs/architecture.md` §8.2.
 
+pub mod backend;
 pub mod client;
 pub mod cluster;
+pub mod connect_codes;
 pub mod error;
 pub mod http;
 pub mod proxies;
+pub mod proxy;
 pub mod stomp;
 #[cfg(test)]
 mod tests;
@@ -28,11 +31,17 @@ use serde::{Deserialize, Serialize};
 use self::error::{empty_secret, environment, read};
 
 pub use self::{
+    backend::{BackendTlsSettings, SigningSecretSettings},
     client::{ClientSettings, MemoryBudgetSettings, ReadSettings, SubprotocolChoice, WebSocketSettings},
     cluster::{DrainSettings, MembershipSettings, NodeSettings},
+    connect_codes::{ConnectCloseSettings, ConnectStatusSettings},
     error::SettingsError,
     http::{HttpSettings, HttpTlsSettings, PollSettings, SockJsSettings},
     proxies::TrustedProxies,
+    proxy::{
+        BreakerSettings, ChannelProxySettings, ClientProxySettings, ConfiguredProxy, Http2Choice, ProxyEvent,
+        ProxySettings, RpcSettings,
+    },
     stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
 };
 
@@ -61,7 +70,12 @@ pub struct Settings {
     /// Connection and subscription tokens.
     pub token: TokenSettings,
     /// Options of channels, by namespace.
-    pub channel: ChannelSettings,
+    pub channel: ChannelSettings<ChannelProxySettings>,
+    /// Methods of the backend that clients call.
+    pub rpc: RpcSettings,
+    /// The proxies that namespaces choose by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proxies: Vec<ProxySettings>,
     /// The HTTP API for backends.
     pub api: ApiSettings,
     /// The broker, which carries publications between nodes.
@@ -233,9 +247,9 @@ impl Settings {
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
-        let rules =
-            ChannelRules::new(&self.channel).map_err(|error| SettingsError::value("channel", error))?;
+        let rules = self.channel.rules().map_err(|error| SettingsError::value("channel", error))?;
         self.validate_personal_channels(&rules)?;
+        self.validate_proxies()?;
         ApiKeys::new(self.api.keys.clone()).map_err(|error| SettingsError::value("api.keys", error))?;
         Origins::new(&self.client.allowed_origins)
             .map_err(|error| SettingsError::value("client.allowed_origins", error))?;

@@ -19,8 +19,8 @@ pub use channel::{
 };
 pub use origin::{OriginError, Origins};
 pub use rules::{
-    ChannelOptions, ChannelRules, ChannelSettings, ChannelSettingsError, Denied, GrantedBy,
-    NamespaceSettings, Operation, SubscribeCheck, SubscribeGranted, UnknownNamespace,
+    ChannelOptions, ChannelRules, ChannelSettings, ChannelSettingsError, Denied, GrantedBy, NamespaceProxies,
+    NamespaceSettings, Operation, ProxyName, SubscribeCheck, SubscribeGranted, UnknownNamespace,
 };
 pub use token::{
     AuthSettingsError, ConnectionClaims, ConnectionTokenRequest, InvalidToken, JwksSource, OptionOverrides,

@@ -18,7 +18,7 @@ use crate::{
 pub use self::denial::Operation;
 pub use self::settings::{
     ChannelOptions, ChannelSettings, ChannelSettingsError, HISTORY_SIZE_MAX, NAMESPACE_NAME_MAX_BYTES,
-    NamespaceSettings, OptionsProblem,
+    NamespaceProxies, NamespaceSettings, OptionsProblem, ProxyName,
 };
 
 /// The channel's namespace is not in the settings (error 102).
@@ -36,10 +36,7 @@ pub struct ChannelRules {
 impl ChannelRules {
     /// Checks the settings ([`ChannelSettings::validate`]) and makes them ready.
     pub fn new(settings: &ChannelSettings) -> Result<Self, ChannelSettingsError> {
-        settings.validate()?;
-        let namespaces =
-            settings.namespaces.iter().map(|namespace| (namespace.name.as_str().into(), namespace.options));
-        Ok(Self { defaults: settings.defaults, namespaces: namespaces.collect() })
+        settings.rules()
     }
 
     /// The options of a channel. The namespace stands before the first `:`, after a `$`: `$chat:1` is of
@@ -61,6 +58,19 @@ impl ChannelRules {
             None => Ok(&self.defaults),
             Some(namespace) => self.namespaces.get(namespace).ok_or(UnknownNamespace),
         }
+    }
+}
+
+impl<P> ChannelSettings<P> {
+    /// Checks the settings and makes rules of them.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn rules(&self) -> Result<ChannelRules, ChannelSettingsError> {
+        self.validate()?;
+        let namespaces =
+            self.namespaces.iter().map(|namespace| (namespace.name.as_str().into(), namespace.options));
+        Ok(ChannelRules { defaults: self.defaults, namespaces: namespaces.collect() })
     }
 }
 

@@ -102,7 +102,8 @@ impl InitArguments {
             Some(namespace) => namespace,
             None => ask(input, output, "Namespace of the channels", DEFAULT_NAMESPACE, |name| {
                 let namespace = NamespaceSettings { name: name.to_owned(), ..NamespaceSettings::default() };
-                let settings = ChannelSettings { namespaces: vec![namespace], ..ChannelSettings::default() };
+                let settings: ChannelSettings =
+                    ChannelSettings { namespaces: vec![namespace], ..ChannelSettings::default() };
                 settings.validate().map_err(|error| error.to_string())
             })?,
         };

@@ -7,7 +7,11 @@ use awc::http::header::LOCATION;
 use gorani_auth::{AuthSettingsError, JwksSource};
 use url::Url;
 
-use crate::session::shared::policy::Policy;
+use crate::{
+    backend::{BackendTls, BackendTlsError},
+    session::shared::policy::Policy,
+    settings::BackendTlsSettings,
+};
 
 /// The least time between two fetches, whatever made-up tokens ask for.
 const FETCH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
@@ -26,6 +30,8 @@ enum FetchError {
     Request(#[from] awc::error::SendRequestError),
     #[error("{0}")]
     Body(#[from] awc::error::PayloadError),
+    #[error("tls: {0}")]
+    Tls(#[from] BackendTlsError),
     #[error("answer {0}")]
     Status(awc::http::StatusCode),
     #[error("token.jwks_url is no URL: {0}")]
@@ -87,7 +93,13 @@ impl KeyFetcher {
     }
 
     async fn fetch(&self, source: &JwksSource) -> Result<usize, FetchError> {
-        let client = awc::Client::builder().timeout(FETCH_TIMEOUT).disable_redirects().finish();
+        let mut connector = awc::Connector::new();
+        if source.url.starts_with("https:") {
+            connector =
+                connector.rustls_0_23(BackendTls::open(&BackendTlsSettings::default(), true)?.config());
+        }
+        let client =
+            awc::Client::builder().connector(connector).timeout(FETCH_TIMEOUT).disable_redirects().finish();
         let mut url = Url::parse(&source.url)?;
         for _ in 0..=REDIRECTS {
             let mut response = client.get(url.as_str()).send().await?;

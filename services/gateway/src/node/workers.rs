@@ -17,6 +17,7 @@ use crate::{
     },
     memory::MemoryBudget,
     metrics::Metrics,
+    proxy::ProxyPool,
     session_command::SessionCommand,
     settings::Settings,
     tasks::Tasks,
@@ -33,6 +34,7 @@ pub struct Workers {
     reads: Arc<HistoryReads>,
     metrics: Arc<Metrics>,
     memory: Arc<MemoryBudget>,
+    proxies: Arc<ProxyPool>,
     pub(super) tasks: Tasks,
     deflate_threshold_bytes: usize,
     /// Time for a worker to take a command.
@@ -53,6 +55,7 @@ impl Workers {
         reads: Arc<HistoryReads>,
         metrics: Arc<Metrics>,
         memory: Arc<MemoryBudget>,
+        proxies: Arc<ProxyPool>,
         tasks: Tasks,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -62,6 +65,7 @@ impl Workers {
             reads,
             metrics,
             memory,
+            proxies,
             tasks,
             deflate_threshold_bytes: settings.websocket.compression_threshold_bytes,
             answer_timeout: settings.cluster.answer_timeout,
@@ -80,6 +84,7 @@ impl Workers {
             self.metrics.clone(),
             self.memory.clone(),
         );
+        worker.proxies.share(self.proxies.clone());
         self.tasks.add_child(worker.tasks.clone());
         inboxes.push(Arc::new(inbox));
         worker

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::tls::{Certificates, TlsError};
 use crate::{
     node::Node,
+    proxy::ProxyFilesError,
     settings::{Settings, SettingsError},
 };
 
@@ -28,6 +29,8 @@ enum ReloadError {
     Settings(#[from] SettingsError),
     #[error("tls: {0}")]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Proxy(#[from] ProxyFilesError),
     #[error("reading was interrupted: {0}")]
     Interrupted(#[from] tokio::task::JoinError),
 }
@@ -74,14 +77,17 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> Result<Reloaded, ReloadError> {
-        let load = self.load.clone();
+        let (load, proxies) = (self.load.clone(), self.node.proxies.clone());
         let read = move || {
             let settings = load()?;
             let certificates = Certificates::open(&settings)?;
-            Ok::<_, ReloadError>((settings, certificates))
+            Ok::<_, ReloadError>((settings, certificates, proxies.read_files()?))
         };
-        let (settings, certificates) = tokio::task::spawn_blocking(read).await??;
-        self.apply(settings, &certificates)
+        let (settings, certificates, proxy_files) = tokio::task::spawn_blocking(read).await??;
+        let reloaded = self.apply(settings, &certificates)?;
+        // Their names wait for a restart; what is in them does not.
+        self.node.proxies.replace_files(proxy_files);
+        Ok(reloaded)
     }
 
     fn apply(&mut self, settings: Settings, read: &Certificates) -> Result<Reloaded, ReloadError> {
@@ -143,6 +149,10 @@ fn changed_keys(before: &Settings, after: &Settings) -> Vec<String> {
         ("broker", before.broker != after.broker),
         ("stomp", before.stomp != after.stomp),
         ("cluster", before.cluster != after.cluster),
+        ("client.proxy", before.client.proxy != after.client.proxy),
+        ("channel.proxy", before.channel.proxy != after.channel.proxy),
+        ("rpc", before.rpc != after.rpc),
+        ("proxies", before.proxies != after.proxies),
     ] {
         if differs && !changed.iter().any(|key| key.starts_with(section)) {
             changed.push(section.to_owned());

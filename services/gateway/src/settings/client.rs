@@ -7,7 +7,11 @@ use gorani_auth::CHANNEL_NAME_MAX_BYTES;
 use gorani_protocol::websocket::SubprotocolPolicy;
 use serde::{Deserialize, Serialize};
 
-use super::error::SettingsError;
+use super::{
+    connect_codes::{ConnectCloseSettings, ConnectStatusSettings},
+    error::SettingsError,
+    proxy::ClientProxySettings,
+};
 
 /// WebSocket connections of every kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,6 +116,12 @@ pub struct ClientSettings {
     pub wrong_tokens_per_minute: u32,
     /// Personal channels that users are subscribed to when they connect: `orders` is `orders#42` for user 42.
     pub personal_channels: Vec<String>,
+    /// Close codes in the place of errors of connect, on transports that know no reply.
+    pub connect_code_to_unidirectional_disconnect: ConnectCloseSettings,
+    /// HTTP statuses in the place of errors of connect, on transports that know no reply.
+    pub connect_code_to_http_response: ConnectStatusSettings,
+    /// The backend decides on connections.
+    pub proxy: ClientProxySettings,
 }
 
 impl Default for ClientSettings {
@@ -137,6 +147,9 @@ impl Default for ClientSettings {
             wrong_ids_per_minute: 3000,
             wrong_tokens_per_minute: 6000,
             personal_channels: Vec::new(),
+            connect_code_to_unidirectional_disconnect: ConnectCloseSettings::default(),
+            connect_code_to_http_response: ConnectStatusSettings::default(),
+            proxy: ClientProxySettings::default(),
         }
     }
 }
@@ -174,6 +187,8 @@ impl ClientSettings {
         if self.history_max == 0 {
             return problem("client.history_max", "must be above 0");
         }
+        self.connect_code_to_unidirectional_disconnect.validate()?;
+        self.connect_code_to_http_response.validate()?;
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 mod callers;
 mod namespaces;
+mod proxies;
 #[cfg(test)]
 mod tests;
 pub mod variables;
@@ -47,6 +48,7 @@ impl Settings {
             format!("{key}: a secret of fewer than 16 characters can be guessed; make one with: openssl rand -hex 32")
         }));
         warnings.extend(self.namespace_warnings(callers));
+        warnings.extend(self.proxy_warnings());
         warnings
     }
 

@@ -51,7 +51,11 @@ pub(super) fn settings() -> Settings {
         ..open
     };
     let short = ChannelOptions { history_size: 2, ..kept };
-    let namespace = |name: &str, options| NamespaceSettings { name: name.to_owned(), options };
+    let namespace = |name: &str, options| NamespaceSettings {
+        name: name.to_owned(),
+        options,
+        ..NamespaceSettings::default()
+    };
     settings.channel = ChannelSettings {
         namespaces: vec![namespace("kept", kept), namespace("short", short), namespace("live", open)],
         ..ChannelSettings::default()

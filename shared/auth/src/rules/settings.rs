@@ -18,14 +18,59 @@ pub const NAMESPACE_NAME_MAX_BYTES: usize = 64;
 /// small nodes (at 1 KiB each this is 1 GiB), so a larger number is taken for a mistake.
 pub const HISTORY_SIZE_MAX: u32 = 1_000_000;
 
-/// The channels' part of the settings.
+/// The channels' part of the settings. `P`: the proxies that namespaces name, which this crate does not know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ChannelSettings {
+#[serde(from = "ChannelTable<P>", into = "ChannelTable<P>")]
+#[serde(bound(deserialize = "P: Default + Deserialize<'de>", serialize = "P: Clone + Serialize"))]
+pub struct ChannelSettings<P = ()> {
     /// Options of the channels without a namespace. Namespaces do not inherit them.
     pub defaults: ChannelOptions,
+    /// The proxies of the channels without a namespace. In the file they stand among `defaults`.
+    pub default_proxies: NamespaceProxies,
     /// The namespaces. A channel of any other namespace does not exist (error 102).
     pub namespaces: Vec<NamespaceSettings>,
+    /// The proxies named `default`.
+    pub proxy: P,
+}
+
+/// [`ChannelSettings`] as they stand in the file.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[serde(bound(deserialize = "P: Default + Deserialize<'de>", serialize = "P: Serialize"))]
+struct ChannelTable<P> {
+    defaults: DefaultsTable,
+    namespaces: Vec<NamespaceSettings>,
+    proxy: P,
+}
+
+impl<P> From<ChannelTable<P>> for ChannelSettings<P> {
+    fn from(table: ChannelTable<P>) -> Self {
+        let (defaults, default_proxies) = table.defaults.into();
+        Self { defaults, default_proxies, namespaces: table.namespaces, proxy: table.proxy }
+    }
+}
+
+impl<P> From<ChannelSettings<P>> for ChannelTable<P> {
+    fn from(settings: ChannelSettings<P>) -> Self {
+        let defaults = (settings.defaults, settings.default_proxies).into();
+        Self { defaults, namespaces: settings.namespaces, proxy: settings.proxy }
+    }
+}
+
+/// The name of a proxy. Not written: the one that its kind of question has by default.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct ProxyName(pub String);
+
+impl ProxyName {
+    /// The name that stands for the proxy of `channel.proxy` and `rpc.proxy`.
+    pub const DEFAULT: &str = "default";
+}
+
+impl Default for ProxyName {
+    fn default() -> Self {
+        Self(Self::DEFAULT.to_owned())
+    }
 }
 
 /// An error in the channel settings. Each message begins with where it is.
@@ -87,7 +132,7 @@ pub enum OptionsProblem {
     PushWithoutJoinLeave,
 }
 
-impl ChannelSettings {
+impl<P> ChannelSettings<P> {
     /// Finds the first thing that is wrong.
     pub fn validate(&self) -> Result<(), ChannelSettingsError> {
         check_options(&self.defaults).map_err(|problem| ChannelSettingsError::Options {
@@ -162,15 +207,23 @@ fn check_options(options: &ChannelOptions) -> Result<(), OptionsProblem> {
 #[cfg(test)]
 mod tests;
 
-/// Writes the options once and makes three structs of them: [`ChannelOptions`], which the node works with, and the two private
-/// tables that stand in the file, `OptionsTable` for `channel.defaults` and `NamespaceTable`, which has a `name` as well. serde's
+/// Writes the options once and makes structs of them: [`ChannelOptions`], which the node works with and every subscription copies;
+/// [`NamespaceProxies`], which it does not; and the private tables that stand in the file: `OptionsTable` for options alone,
+/// `DefaultsTable` for `channel.defaults`, and `NamespaceTable`, which has a `name` as well. serde's
 /// `flatten` would do it in one, but with it unknown keys pass in silence, and numbers and booleans from the environment (which
 /// arrive as text) are refused. `recovery` names the options that follow from the others where the file does not have them.
 macro_rules! channel_options {
     (
         options { $($(#[$meta:meta])* $field:ident: $type:ty,)* }
         recovery { $($(#[$recovery_meta:meta])* $recovery:ident,)* }
+        proxies { $($(#[$proxy_meta:meta])* $proxy:ident: $proxy_type:ty,)* }
     ) => {
+        /// The proxies that are asked about the channels of a namespace.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct NamespaceProxies {
+            $($(#[$proxy_meta])* pub $proxy: $proxy_type,)*
+        }
+
         /// The options of the channels of a namespace. Everything is off in the built-in default. Whoever makes them in code sets
         /// each one; those read from settings have what [`Recovery`] makes of the options that were not written.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -189,10 +242,35 @@ macro_rules! channel_options {
 
         #[derive(Default, Deserialize, Serialize)]
         #[serde(default, deny_unknown_fields)]
+        struct DefaultsTable {
+            $($(#[$meta])* $field: $type,)*
+            $(#[serde(skip_serializing_if = "Option::is_none")] $recovery: Option<bool>,)*
+            $($proxy: $proxy_type,)*
+        }
+
+        #[derive(Default, Deserialize, Serialize)]
+        #[serde(default, deny_unknown_fields)]
         struct NamespaceTable {
             name: String,
             $($(#[$meta])* $field: $type,)*
             $(#[serde(skip_serializing_if = "Option::is_none")] $recovery: Option<bool>,)*
+            $($proxy: $proxy_type,)*
+        }
+
+        impl From<DefaultsTable> for (ChannelOptions, NamespaceProxies) {
+            fn from(table: DefaultsTable) -> Self {
+                let options = OptionsTable { $($field: table.$field,)* $($recovery: table.$recovery,)* };
+                (options.into(), NamespaceProxies { $($proxy: table.$proxy,)* })
+            }
+        }
+
+        impl From<(ChannelOptions, NamespaceProxies)> for DefaultsTable {
+            fn from((options, proxies): (ChannelOptions, NamespaceProxies)) -> Self {
+                let options = OptionsTable::from(options);
+                Self {
+                    $($field: options.$field,)* $($recovery: options.$recovery,)* $($proxy: proxies.$proxy,)*
+                }
+            }
         }
 
         impl From<OptionsTable> for ChannelOptions {
@@ -214,14 +292,19 @@ macro_rules! channel_options {
         impl From<NamespaceTable> for NamespaceSettings {
             fn from(table: NamespaceTable) -> Self {
                 let options = OptionsTable { $($field: table.$field,)* $($recovery: table.$recovery,)* };
-                Self { name: table.name, options: options.into() }
+                let proxies = NamespaceProxies { $($proxy: table.$proxy,)* };
+                Self { name: table.name, options: options.into(), proxies }
             }
         }
 
         impl From<NamespaceSettings> for NamespaceTable {
             fn from(namespace: NamespaceSettings) -> Self {
                 let options = OptionsTable::from(namespace.options);
-                Self { name: namespace.name, $($field: options.$field,)* $($recovery: options.$recovery,)* }
+                let proxies = namespace.proxies;
+                Self {
+                    name: namespace.name,
+                    $($field: options.$field,)* $($recovery: options.$recovery,)* $($proxy: proxies.$proxy,)*
+                }
             }
         }
     };
@@ -274,6 +357,20 @@ channel_options! {
     allow_positioning,
     /// A client may ask for recovery. Not written: true where history is kept; false keeps it for reading only.
     allow_recovery,
+    }
+    proxies {
+    /// The backend decides on subscribes.
+    subscribe_proxy_enabled: bool,
+    /// By this proxy.
+    subscribe_proxy_name: ProxyName,
+    /// The backend decides on publications of clients.
+    publish_proxy_enabled: bool,
+    /// By this proxy.
+    publish_proxy_name: ProxyName,
+    /// The backend prolongs subscriptions whose time is over.
+    sub_refresh_proxy_enabled: bool,
+    /// By this proxy.
+    sub_refresh_proxy_name: ProxyName,
     }
 }
 
@@ -332,4 +429,6 @@ pub struct NamespaceSettings {
     pub name: String,
     /// Its options.
     pub options: ChannelOptions,
+    /// Its proxies.
+    pub proxies: NamespaceProxies,
 }

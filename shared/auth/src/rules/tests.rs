@@ -13,7 +13,12 @@ const DENIED: Denied = Denied::PermissionDenied;
 /// Rules whose channels without a namespace have these options, beside an empty namespace `closed`.
 fn rules(options: ChannelOptions) -> ChannelRules {
     let closed = NamespaceSettings { name: "closed".to_owned(), ..NamespaceSettings::default() };
-    ChannelRules::new(&ChannelSettings { defaults: options, namespaces: vec![closed] }).unwrap()
+    ChannelRules::new(&ChannelSettings {
+        defaults: options,
+        namespaces: vec![closed],
+        ..ChannelSettings::default()
+    })
+    .unwrap()
 }
 
 fn with_history() -> ChannelOptions {

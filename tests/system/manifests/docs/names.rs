@@ -77,9 +77,37 @@ fn expect_none(wrong: &BTreeSet<String>) {
     );
 }
 
+/// The settings that a proxy has wherever it stands; the file shows them once, in comments.
+const PROXIES: [&str; 6] = [
+    "client.proxy.connect",
+    "client.proxy.refresh",
+    "channel.proxy.subscribe",
+    "channel.proxy.publish",
+    "channel.proxy.sub_refresh",
+    "rpc.proxy",
+];
+
+/// Every setting, those of each proxy included.
+fn settings() -> BTreeMap<String, String> {
+    let mut settings = limits::settings();
+    let file = text("deploy/gorani.toml");
+    let mut section = "";
+    for line in file.lines().filter_map(|line| line.strip_prefix("#   ")) {
+        if let Some(name) = line.strip_prefix("[client.proxy.connect").and_then(|rest| rest.split(']').next())
+        {
+            section = name;
+        } else if let Some((key, value)) = line.split_once(" = ") {
+            for proxy in PROXIES {
+                settings.insert(format!("{proxy}{section}.{key}"), value.to_owned());
+            }
+        }
+    }
+    settings
+}
+
 #[test]
 fn every_setting_and_variable_that_a_page_names_is_there() {
-    let settings = limits::settings();
+    let settings = settings();
     let sections: BTreeSet<&str> = settings.keys().filter_map(|key| key.split('.').next()).collect();
     let is_known = |name: &str| {
         settings
@@ -157,7 +185,8 @@ fn every_code_that_a_page_names_is_in_the_table_of_codes() {
 async fn every_metric_that_a_page_names_is_one_that_a_node_shows() {
     let shown = numbers::shown().await;
     // A family that has counted nothing yet is not shown.
-    let families = text("services/gateway/src/metrics/clients.rs");
+    let families =
+        ["clients", "proxy"].map(|file| text(&format!("services/gateway/src/metrics/{file}.rs"))).concat();
     let mut wrong = BTreeSet::new();
     for page in pages() {
         for found in METRIC.find_iter(&text(&page)) {

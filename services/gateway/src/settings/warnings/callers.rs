@@ -5,7 +5,7 @@ use crate::settings::Settings;
 /// The callers that the settings let in: the permissions of channels mean nothing without them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Callers {
-    /// Clients with a user id: there is a key for their tokens.
+    /// Clients with a user id: there is a key for their tokens, or the backend says who they are.
     pub(super) users: bool,
     /// Clients without a user id.
     pub(super) anonymous: bool,
@@ -18,7 +18,7 @@ pub(super) struct Callers {
 impl Callers {
     pub(super) fn of(settings: &Settings) -> Self {
         Self {
-            users: settings.token.is_configured(),
+            users: settings.token.is_configured() || settings.client.proxy.is_connect_on(),
             anonymous: settings.client.allow_anonymous,
             api: !settings.api.keys.is_empty(),
             stomp_users: !settings.stomp.users.is_empty(),

@@ -51,7 +51,7 @@ fn everything_is_off_by_default() {
         assert_eq!(*value, expected, "{name}");
     }
     assert_eq!(read(json!({})).unwrap(), ChannelSettings::default());
-    assert_eq!(ChannelSettings::default().validate(), Ok(()));
+    assert_eq!(ChannelSettings::<()>::default().validate(), Ok(()));
 }
 
 /// `[force_positioning, force_recovery, allow_positioning, allow_recovery]`, with history unless the options say otherwise.
@@ -100,8 +100,10 @@ fn written_options_are_read_again_as_they_were_in_every_combination() {
             history_ttl: if is(4) { Duration::from_mins(5) } else { Duration::ZERO },
             ..ChannelOptions::default()
         };
-        let namespace = NamespaceSettings { name: "chat".to_owned(), options };
-        let settings = ChannelSettings { defaults: options, namespaces: vec![namespace] };
+        let namespace =
+            NamespaceSettings { name: "chat".to_owned(), options, ..NamespaceSettings::default() };
+        let settings: ChannelSettings =
+            ChannelSettings { defaults: options, namespaces: vec![namespace], ..ChannelSettings::default() };
         assert_eq!(read(serde_json::to_value(&settings).unwrap()).unwrap(), settings);
     }
 }

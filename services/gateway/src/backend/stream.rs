@@ -1,0 +1,144 @@
+//! The sockets of requests to the backend: names are resolved at each connect, all addresses of a name are tried, and the one
+//! that failed last is tried last.
+
+use std::{
+    cell::Cell,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_http::Uri;
+use actix_rt::net::{ActixStream, Ready};
+use actix_service::Service;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
+use futures_util::future::LocalBoxFuture;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::request_trace::SocketUser;
+
+/// A socket that notes in the request which is polled what comes of it.
+#[derive(Debug)]
+pub(super) struct BackendStream {
+    socket: TcpStream,
+    user: SocketUser,
+}
+
+impl AsyncRead for BackendStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.socket).poll_read(context, buffer);
+        this.user.received(buffer.filled().len() - before);
+        read
+    }
+}
+
+impl AsyncWrite for BackendStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.user.sends();
+        Pin::new(&mut this.socket).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.user.sends();
+        Pin::new(&mut this.socket).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
+    }
+}
+
+impl ActixStream for BackendStream {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_read_ready(&self.socket, context)
+    }
+
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_write_ready(&self.socket, context)
+    }
+}
+
+/// Opens sockets.
+#[derive(Clone)]
+pub(super) struct BackendConnector {
+    /// Time for one address, so that a silent one leaves time for another.
+    pub(super) address_timeout: Duration,
+    /// The name that the certificate must have, where it is another one than the host.
+    pub(super) certificate_name: Option<Uri>,
+    /// The address whose connection failed last.
+    pub(super) failed: Rc<Cell<Option<SocketAddr>>>,
+    /// The address that was connected to last.
+    pub(super) connected: Rc<Cell<Option<SocketAddr>>>,
+}
+
+impl BackendConnector {
+    async fn connect(self, uri: Uri) -> Result<Connection<Uri, BackendStream>, ConnectError> {
+        let host = uri.host().ok_or(ConnectError::NoRecords)?;
+        // IPv6 addresses stand in brackets.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let found = tokio::net::lookup_host((host, port)).await;
+        let found = found.map_err(|error| ConnectError::Resolver(Box::new(error)))?;
+        let mut addresses: Vec<SocketAddr> = found.collect();
+        addresses.sort_by_key(|address| Some(*address) == self.failed.get());
+        let mut failure = ConnectError::NoRecords;
+        for address in addresses {
+            let connecting = tokio::time::timeout(self.address_timeout, TcpStream::connect(address)).await;
+            let problem = match connecting {
+                Ok(Ok(socket)) => {
+                    if let Err(error) = socket.set_nodelay(true) {
+                        tracing::debug!(%error, "TCP_NODELAY not set on a connection to a backend");
+                    }
+                    self.connected.set(Some(address));
+                    let stream = BackendStream { socket, user: SocketUser::new() };
+                    return Ok(Connection::new(self.certificate_name.unwrap_or(uri), stream));
+                }
+                Ok(Err(error)) => error,
+                Err(elapsed) => io::Error::new(io::ErrorKind::TimedOut, elapsed),
+            };
+            self.failed.set(Some(address));
+            failure = ConnectError::Io(io::Error::new(problem.kind(), format!("{address}: {problem}")));
+        }
+        Err(failure)
+    }
+}
+
+impl Service<ConnectInfo<Uri>> for BackendConnector {
+    type Response = Connection<Uri, BackendStream>;
+    type Error = ConnectError;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    actix_service::always_ready!();
+
+    fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
+        let this = self.clone();
+        let uri = info.request().clone();
+        Box::pin(this.connect(uri))
+    }
+}
