@@ -154,7 +154,10 @@ impl<T: Io, C: Codec> ConnectionActor for Connection<T, C> {
             plain::error(code, message, temporary, &mut object);
             self.state.send_text(&object);
         }
-        self.end(refused.disconnect());
+        let settings = &self.state.runner.node.policy.settings.connect_code_to_unidirectional_disconnect;
+        let named = error.and_then(|(code, ..)| settings.close(code));
+        let named = named.map(|named| Disconnect::new(named.code, named.reason.clone()));
+        self.end(named.unwrap_or_else(|| refused.disconnect()));
     }
 
     fn ping(&mut self) {

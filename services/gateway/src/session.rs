@@ -25,7 +25,11 @@ use tokio::time::Instant;
 
 pub use self::action::{Action, Actions, Outcome, SubscribeParams, Subscribed, Ticket};
 pub use crate::format::message_headers::MessageKind;
-use crate::{clock, disconnect::Disconnect, session_command::SessionCommand};
+use crate::{
+    clock,
+    disconnect::Disconnect,
+    session_command::{SessionCommand, pending_connects::MissedCommands},
+};
 
 /// The time as a session sees it, read once for everything that happens in one turn.
 #[derive(Debug, Clone, Copy)]
@@ -124,6 +128,12 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// Signals of what came while the backend was asked who the session's user is. One that does not know all of it ends.
+    pub fn of_missed(missed: MissedCommands) -> impl Iterator<Item = Self> {
+        let end = missed.are_incomplete.then_some(Self::Disconnect(Disconnect::INTERNAL));
+        end.into_iter().chain(missed.commands.into_iter().map(Self::Command))
+    }
+
     /// The disconnect, if this signal ends the session.
     pub fn disconnect(&self) -> Option<&Disconnect> {
         match self {

@@ -3,6 +3,8 @@
 //!
 //! As JSON it is what nodes write to one another. Nodes of older versions read it: a new field has a default, and no field goes.
 
+pub mod pending_connects;
+
 use bytes::Bytes;
 use gorani_auth::OptionOverrides;
 use gorani_broker::Position;

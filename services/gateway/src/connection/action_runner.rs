@@ -9,6 +9,7 @@ use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     hub::{history_reads::ReadSource, registry::SessionKey, worker::Worker},
     node::{Node, cluster::presence::Presence, publish::PublishSource},
+    proxy_call::ProxyRequest,
     session::{Action, Outcome, Ticket},
 };
 
@@ -106,6 +107,9 @@ impl ActionRunner {
                 Effect::Pending(ticket, settled.map(Outcome::Acknowledged).boxed_local())
             }
             Action::Proxy(ticket, call) => {
+                if matches!(call.request, ProxyRequest::Connect { .. }) {
+                    self.worker.hub_mut().registry_mut().pending_connects.begin(self.key);
+                }
                 let answered = self.worker.proxies.clone().call(*call);
                 Effect::Pending(
                     ticket,

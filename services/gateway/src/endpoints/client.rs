@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gorani_protocol::client::ClientForm;
 
 use crate::{
-    endpoint::{Endpoint, EndpointRefused, Handshake},
+    endpoint::{Endpoint, EndpointRefused, Handshake, WEBSOCKET},
     format::encoding::Protocol,
     http::{asks_for_protobuf, refusal::HttpRefusal, request_context::NO_PROTOBUF},
     metrics::TransportLabel,
@@ -20,6 +20,7 @@ use crate::{
             ClientSession, OutputFormat, TransportTraits,
             receiver::{ReceiveQuery, UniSession},
         },
+        shared::proxied::SessionCalls,
     },
 };
 
@@ -91,7 +92,11 @@ impl Endpoint for ClientEndpoint {
         let native_ping = handshake.query.split('&').any(|pair| pair == NATIVE_PING);
         let traits =
             TransportTraits { native_ping, form: self.form(handshake), ..TransportTraits::default() };
-        let session = ClientSession::new(self.node.policy.clone(), traits, now);
+        let transport = if self.text_only { "sockjs" } else { WEBSOCKET.transport };
+        let policy = &self.node.policy;
+        let (headers, protocol) = (&handshake.headers, traits.form.name());
+        let calls = SessionCalls::of_request(policy, transport, protocol, headers, handshake.peer);
+        let session = ClientSession::new(policy.clone(), traits, now).with_calls(calls);
         Ok(Box::new(session.with_login_limit(self.node.admission.login_limit(handshake.peer))))
     }
 }
@@ -147,12 +152,16 @@ impl Endpoint for ReceiverEndpoint {
             ..TransportTraits::default()
         };
         let policy = self.0.policy.clone();
+        let (headers, protocol) = (&handshake.headers, self.name(handshake));
+        let transport = UNI_WEBSOCKET.transport;
+        let calls = SessionCalls::of_request(&policy, transport, protocol, headers, handshake.peer);
         let session = if receive_query == ReceiveQuery::default() {
             // The handshake asks for nothing, so the first message does.
             UniSession::awaiting_connect(policy, traits, now)
         } else {
             UniSession::new(policy, traits, receive_query, now)
         };
+        let session = session.with_calls(calls);
         Ok(Box::new(session.with_login_limit(self.0.admission.login_limit(handshake.peer))))
     }
 }

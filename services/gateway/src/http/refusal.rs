@@ -18,6 +18,7 @@ use crate::{
     endpoint::EndpointRefused,
     metrics::RefusalLabel,
     node::{Node, admission::permits::NoPermit},
+    settings::connect_codes::{ConnectFailureResponse, ConnectStatusSettings},
 };
 
 /// The header of a refusal that is temporary: it may be otherwise a second later, here or on another node.
@@ -88,6 +89,8 @@ pub struct HttpRefusal {
     pub message: Cow<'static, str>,
     /// The case of the code, where programs want to tell cases apart. Stable.
     pub reason: Option<&'static str>,
+    /// The response that the settings give to this error of a connect.
+    pub connect_failure: Option<Box<ConnectFailureResponse>>,
 }
 
 #[derive(Serialize)]
@@ -106,7 +109,24 @@ struct RefusalError<'a> {
 impl HttpRefusal {
     /// An error with a sentence of its own.
     pub fn new(error: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: error.http_status(), code: error.code, message: message.into(), reason: None }
+        let (status, code, message) = (error.http_status(), error.code, message.into());
+        Self { status, code, message, reason: None, connect_failure: None }
+    }
+
+    /// The refusal of a connect, with the status and the body that the settings give to its error.
+    pub fn of_connect(refused: Refused, settings: &ConnectStatusSettings) -> Self {
+        let temporary = match &refused {
+            Refused::Backend(error) => error.temporary,
+            Refused::Error(error) if settings.enabled => error.temporary,
+            _ => return refused.into(),
+        };
+        let refusal = Self::from(refused);
+        match settings.response(refusal.code, temporary) {
+            Some(response) => {
+                Self { status: response.status, connect_failure: Some(Box::new(response)), ..refusal }
+            }
+            None => refusal,
+        }
     }
 
     /// The same with another status.
@@ -143,7 +163,14 @@ impl HttpRefusal {
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header(("WWW-Authenticate", "Bearer"));
         }
-        if self.is_temporary() {
+        if let Some(failure) = &self.connect_failure {
+            if let Some(time) = failure.retry_after {
+                response.insert_header((header::RETRY_AFTER, time.as_secs().to_string()));
+            }
+            if !failure.body.is_empty() {
+                return response.body(failure.body.clone());
+            }
+        } else if self.is_temporary() {
             response.insert_header(RETRY_AFTER);
         }
         response.json(RefusalBody {
@@ -174,7 +201,8 @@ impl From<ErrorCode> for HttpRefusal {
 impl From<Disconnect> for HttpRefusal {
     fn from(disconnect: Disconnect) -> Self {
         let status = disconnect.http_status();
-        Self { status, code: u32::from(disconnect.code), message: disconnect.reason, reason: None }
+        let code = u32::from(disconnect.code);
+        Self { status, code, message: disconnect.reason, reason: None, connect_failure: None }
     }
 }
 
@@ -187,6 +215,7 @@ impl From<Refused> for HttpRefusal {
                 code: error.code,
                 message: error.message.into(),
                 reason: None,
+                connect_failure: None,
             },
             Refused::Disconnect(disconnect) => disconnect.into(),
         }

@@ -39,7 +39,7 @@ use crate::{
         client_network::ClientNetwork,
     },
     outbox::Outbox,
-    session::Session,
+    session::{Session, shared::proxied::SessionCalls},
 };
 
 /// Type of commands, and of responses, in the protobuf form.
@@ -159,6 +159,16 @@ impl<'r> Deref for RequestContext<'r> {
 }
 
 impl<'r> RequestContext<'r> {
+    /// The calls to the backend of a session that it opens, where some proxy is configured.
+    pub fn calls(
+        &self,
+        transport: &'static TransportLabel,
+        protocol: &'static str,
+    ) -> Option<Box<SessionCalls>> {
+        let (policy, headers) = (&self.local.node.policy, self.request.headers());
+        SessionCalls::of_request(policy, transport.transport, protocol, headers, self.client.peer)
+    }
+
     /// Reads the origin and the client's address. The origin is not checked yet.
     ///
     /// # Errors

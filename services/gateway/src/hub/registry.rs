@@ -12,7 +12,7 @@ use crate::{
     metrics::clients::SessionCounts,
     outbox::Outbox,
     session::{EndedEpoch, Signal, SubscribeParams},
-    session_command::SessionTarget,
+    session_command::{SessionTarget, pending_connects::PendingConnects},
 };
 
 /// Names a session on its worker; never used twice.
@@ -141,6 +141,8 @@ pub struct SessionRegistry {
     next_generation: u64,
     /// Clients that were asked to come back to channels.
     absent: BTreeMap<SessionKey, Vec<AbsentClient>>,
+    /// Connects about which the backend is asked.
+    pub pending_connects: PendingConnects<SessionKey>,
 }
 
 impl SessionRegistry {
@@ -174,13 +176,15 @@ impl SessionRegistry {
         key
     }
 
-    /// Gives a session its user and its client id.
+    /// Gives a session its user and its client id, and hands it what was done to that user while the backend was asked.
     pub fn identify(&mut self, key: SessionKey, user: Arc<str>, client: Arc<str>) {
         // A client whose first connect failed comes again, under a new id.
         self.forget_identity(key);
         let Some(session) = self.sessions.get_mut(&key) else { return };
         session.user = user.clone();
         session.client = client.clone();
+        let missed = self.pending_connects.finish(key, &user, &client);
+        Signal::of_missed(missed).for_each(|signal| session.signal(signal));
         self.counts.enter(&user);
         if !user.is_empty() {
             self.users.insert((user, client.clone()), key);
@@ -265,6 +269,7 @@ impl SessionRegistry {
     /// Forgets a session.
     pub(super) fn remove(&mut self, key: SessionKey) {
         self.forget_identity(key);
+        self.pending_connects.forget(key);
         self.sessions.swap_remove(&key);
     }
 

@@ -249,7 +249,11 @@ impl Worker {
 
     /// Hands a command to all its sessions: a user may have tens of thousands.
     async fn apply_command(&self, command: &Arc<SessionCommand>) {
-        let keys = self.hub().registry().keys_of(command.target());
+        let keys = {
+            let mut hub = self.hub_mut();
+            hub.registry_mut().pending_connects.note(command);
+            hub.registry().keys_of(command.target())
+        };
         let mut began = Instant::now();
         for key in keys {
             if began.elapsed() >= TURN {

@@ -110,8 +110,9 @@ fn open(
     let id = HttpSessionRegistry::new_id();
     let traits = TransportTraits { emulation: Some(id.clone()), form, ..TransportTraits::default() };
     let session = ClientSession::new(node.policy.clone(), traits, Now::read());
+    let session = session.with_login_limit(node.admission.login_limit(context.peer));
     let opened = ReceiverSession {
-        session: Box::new(session.with_login_limit(node.admission.login_limit(context.peer))),
+        session: Box::new(session.with_calls(context.calls(transport, form.name()))),
         transport,
         encoding: Encoding { protocol: Protocol::Client(form), framing },
         writer: Box::new(stream),

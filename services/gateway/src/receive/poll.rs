@@ -42,7 +42,7 @@ use crate::{
         Now,
         client::{
             OutputFormat, TransportTraits,
-            receiver::{NotPollable, PollableChannel, ReceiveQuery, UniSession},
+            receiver::{AskedPoll, NotPollable, PollableChannel, ReceiveQuery, UniSession},
         },
     },
     settings::PollSettings,
@@ -108,8 +108,17 @@ async fn answer(
     let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
     let limit = node.admission.login_limit(context.peer);
     let policy = node.policy.clone();
+    // A poll that reads is no session, so that the call is made here.
+    let mut backend = AskedPoll::new(context.calls(&POLL, "json"));
+    if let Some(call) = backend.ask(&policy, &asked.receive_query)? {
+        backend.answer = Some(context.local.worker.proxies.clone().call(*call).await);
+    }
     let (session, channels) =
-        UniSession::poll(policy, traits, &asked.receive_query, limit, asked.wait, Now::read())?;
+        UniSession::poll(policy, traits, &asked.receive_query, limit, backend, asked.wait, Now::read())
+            .map_err(|refused| {
+                let settings = &node.policy.settings;
+                HttpRefusal::of_connect(refused, &settings.connect_code_to_http_response)
+            })?;
     if channels.is_empty() {
         return Err(HttpRefusal::bad_request(
             "no channels: name some (channels=a,b), or send a token that does",

@@ -141,7 +141,8 @@ pub fn receive_query(
     };
     let token = bearer.or_else(|| query.get("token")).unwrap_or_default().to_owned();
     let channels = query.channels(rules);
-    let mut receive_query = ReceiveQuery { token, channels, positions, is_unreadable };
+    let mut receive_query =
+        ReceiveQuery { token, channels, positions, is_unreadable, ..ReceiveQuery::default() };
     receive_query.add(connect);
     Ok(receive_query)
 }

@@ -66,7 +66,7 @@ pub async fn uni_http_stream(
         let encoding = Encoding { protocol: Protocol::Plain, framing: Framing::Lines };
         let writer = Box::new(StreamWriter::BareLines);
         let body = open(context, &UNI_HTTP_STREAM, encoding, OutputFormat::Plain, receive_query, writer)?;
-        begun(&body).await?;
+        begun(context, &body).await?;
         Ok(context.stream_session(LINES_TYPE, body))
     })
     .await
@@ -106,7 +106,7 @@ async fn stream_events(
     let writer = Box::new(EventIdWriter::default());
     let encoding = Encoding { protocol: Protocol::WithPositions, framing: Framing::EventsWithIds };
     let body = open(context, &UNI_SSE, encoding, OutputFormat::WithPositions, receive_query, writer)?;
-    begun(&body).await?;
+    begun(context, &body).await?;
     Ok(context.stream_session(EVENTS_TYPE, body))
 }
 
@@ -138,14 +138,18 @@ fn open(
     let node = &context.local.node;
     let traits = TransportTraits { format, ..TransportTraits::default() };
     let session = UniSession::new(node.policy.clone(), traits, receive_query, Now::read());
-    let session = Box::new(session.with_login_limit(node.admission.login_limit(context.peer)));
+    let session = session.with_login_limit(node.admission.login_limit(context.peer));
+    let session = Box::new(session.with_calls(context.calls(transport, "json")));
     context.open(ReceiverSession { session, transport, encoding, writer, id: None, commands: Vec::new() })
 }
 
 /// Waits until the session has begun.
-async fn begun(body: &PipeReader) -> Result<(), HttpRefusal> {
+async fn begun(context: &RequestContext<'_>, body: &PipeReader) -> Result<(), HttpRefusal> {
     match body.begun().await {
-        Some(Err(refused)) => Err(refused.into()),
+        Some(Err(refused)) => {
+            let settings = &context.local.node.policy.settings;
+            Err(HttpRefusal::of_connect(refused, &settings.connect_code_to_http_response))
+        }
         Some(Ok(_)) | None => Ok(()),
     }
 }

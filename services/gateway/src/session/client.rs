@@ -1,23 +1,29 @@
 //! The session of the client protocol, in either of its forms: commands in, replies and requests to the node out.
 //!
 //! Commands run in the order in which they came; a command that has to wait (for the connect to end, for a subscribe of
-//! the same channel) holds back those behind it, bounded. The session stands between connection and node.
+//! the same channel) holds back those behind it, bounded. Where proxies are configured it holds back those of its lane. The session stands between connection and node.
 //! `docs/protocols/client.md` §11.
 //!
 //! - `commands`: in order, and which have to wait.
 //! - `connect`: from the first command to the reply.
 //! - `subscriptions`: subscribe, unsubscribe, sub_refresh; `server_side`: those that the server makes and ends.
 //! - [`receiver`]: the session of a receiver, without commands.
-//! - `requests`: publish, history, presence.
+//! - `requests`: publish, history, presence; `proxied`: what the backend is asked, `asked_connect` and `expiry` before and after.
 //! - `timer`: pings, expiry and refresh of the connection.
 //!
 //! The session is made of these, which do not know it:
+//! - `lane`: which commands keep their order; `receive_query`: what a receiver asks for.
 //! - `state`: what it holds: subscriptions, pending requests, deadlines.
 //! - `large_reply`: replies of megabytes.
 
+mod asked_connect;
 mod commands;
 mod connect;
+mod expiry;
+mod lane;
 mod large_reply;
+mod proxied;
+mod receive_query;
 pub mod receiver;
 mod requests;
 mod server_side;
@@ -36,8 +42,9 @@ use gorani_protocol::client::{self, ClientForm};
 use tokio::time::Instant;
 
 use self::{
+    lane::WaitingCommand,
     large_reply::LargeReply,
-    state::{ClientDeadlines, ClientState, ClientSubscription, PendingRequest},
+    state::{ClientCalls, ClientDeadlines, ClientState, ClientSubscription, PendingRequest},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, ProxyError, Refused},
@@ -46,6 +53,7 @@ use crate::{
         shared::{
             input_budget::InputBudget,
             policy::{ClientIdentity, LoginLimit, Policy},
+            proxied::SessionCalls,
         },
     },
 };
@@ -90,7 +98,7 @@ pub struct ClientSession {
     pending: HashMap<Ticket, PendingRequest>,
     next_ticket: u32,
     /// Commands that wait for one before them, as they came.
-    waiting: VecDeque<Box<[u8]>>,
+    waiting: VecDeque<WaitingCommand>,
     /// Bytes of the waiting commands.
     waiting_bytes: u32,
     /// Replies that are being written, the oldest first; as long as there are any, heavy reads wait.
@@ -100,12 +108,15 @@ pub struct ClientSession {
     clock: ClientDeadlines,
     /// The limit of failed logins; dropped once it is connected.
     login_limit: Option<Arc<dyn LoginLimit>>,
+    /// Its calls to the backend, where some proxy is configured.
+    calls: Option<Box<ClientCalls>>,
 }
 
 impl ClientSession {
     /// A session for a transport that has just opened.
     pub fn new(policy: Arc<Policy>, traits: TransportTraits, now: Now) -> Self {
         let clock = ClientDeadlines::new(now.instant + policy.settings.connect_timeout);
+        let calls = (!policy.proxies.is_empty()).then(Box::default);
         Self {
             policy,
             traits,
@@ -121,7 +132,17 @@ impl ClientSession {
             errors: 0,
             clock,
             login_limit: None,
+            calls,
         }
+    }
+
+    /// Asks the backend as this client. `None`: where no proxy is configured.
+    #[must_use]
+    pub fn with_calls(mut self, calls: Option<Box<SessionCalls>>) -> Self {
+        if let Some(session) = calls {
+            self.calls = Some(Box::new(ClientCalls { session: *session, ..ClientCalls::default() }));
+        }
+        self
     }
 
     /// Limits its failed logins.
@@ -228,7 +249,7 @@ impl Session for ClientSession {
     fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions) {
         match signal {
             Signal::Timer => self.timer(now, actions),
-            Signal::Disconnect(disconnect) => self.close(disconnect, actions),
+            Signal::Disconnect(disconnect) => self.end_after_calls(disconnect, now, actions),
             Signal::Insufficient(channel) => self.lose_position(&channel, actions),
             Signal::EpochEnded(ended) => self.epoch_ended(*ended, now),
             Signal::Command(command) if command.concerns_session(self.traits.emulation.as_deref()) => {
@@ -248,6 +269,7 @@ impl Session for ClientSession {
         }
         self.on_outcome(ticket, pending, outcome, now, actions);
         self.run_waiting(now, actions);
+        self.look_at_ending(now, actions);
     }
 
     fn pong(&mut self, _now: Now) {
@@ -255,7 +277,11 @@ impl Session for ClientSession {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if matches!(self.state, ClientState::Ended) { None } else { self.clock.deadline() }
+        if matches!(self.state, ClientState::Ended) {
+            return None;
+        }
+        let ends_by = self.calls.as_ref().and_then(|calls| calls.ends_by());
+        self.clock.deadline().into_iter().chain(ends_by).min()
     }
 
     fn has_connected(&self) -> bool {
@@ -271,7 +297,7 @@ impl Session for ClientSession {
     }
 
     fn input_bytes(&self) -> usize {
-        self.waiting_bytes as usize
+        self.waiting_bytes as usize + self.calls.as_ref().map_or(0, |calls| calls.bytes as usize)
     }
 
     fn resume(&mut self, now: Now, actions: &mut Actions) {

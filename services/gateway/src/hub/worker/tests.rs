@@ -15,7 +15,9 @@ use crate::hub::{
     tests::{Client, HISTORY, NO_HISTORY},
 };
 use crate::{
-    disconnect::ErrorCode, format::encoding::Framing, session::SubscribeParams,
+    disconnect::{Disconnect, ErrorCode},
+    format::encoding::Framing,
+    session::SubscribeParams,
     session_command::SessionTarget,
 };
 
@@ -348,4 +350,21 @@ async fn who_leaves_while_pieces_come_gets_no_more_of_them_and_none_in_a_newer_s
         assert_eq!(client.seen(), Vec::<String>::new());
         assert_eq!(worker.hub().memory.reply_bytes(), 0);
     }
+}
+
+#[actix_rt::test]
+async fn a_session_that_gets_its_user_after_the_backend_ended_all_of_that_user_is_ended_too() {
+    let (worker, inbox) = start();
+    let [asked, other] = ["one", "two"].map(|name| Client::enter(&mut worker.hub_mut(), name));
+    let target = SessionTarget { user: "42".to_owned(), ..SessionTarget::default() };
+    let disconnect = Disconnect::FORCE_DISCONNECT;
+    let command = SessionCommand::Disconnect { target, disconnect, spared: Vec::new() };
+    worker.hub_mut().registry_mut().pending_connects.begin(asked.key());
+    inbox.dispatch_command(Arc::new(command)).await.unwrap();
+    assert!(inbox.ping().await, "the worker has taken it");
+    for (client, id) in [(&asked, "new"), (&other, "newer")] {
+        worker.hub_mut().registry_mut().identify(client.key(), "42".into(), id.into());
+    }
+    assert!(asked.was_told_to_end(3503).await);
+    assert_eq!(other.signals(), 0, "its connect began after that, or without asking");
 }

@@ -1,43 +1,105 @@
-//! Commands run in the order in which they came. One that has to wait holds back those behind it, bounded.
+//! Commands run in the order in which they came. One that has to wait holds back those behind it, bounded: all of them, or, where
+//! proxies are configured and it may wait long, those of its lane.
 
 use std::collections::VecDeque;
 
 use gorani_protocol::client::{self, ClientCommand, ClientRequest, DecodeError};
 
-use super::{ClientSession, ClientState, state::ClientSubscription};
+use super::{
+    ClientSession, ClientState,
+    lane::{CommandLane, WaitingCommand, channel_of},
+    state::{ClientSubscription, ProxiedCommand},
+};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{Actions, Now},
 };
 
 /// Requests to the node under way at a time; more wait, so that a client cannot flood the broker.
-const PENDING_REQUESTS: usize = 64;
+pub(super) const PENDING_REQUESTS: usize = 64;
 
 impl ClientSession {
     /// Runs one command, or keeps it if it has to wait.
     pub(super) fn take_command(&mut self, encoded: &[u8], now: Now, actions: &mut Actions) {
         // A pong waits for nothing: behind a request that takes long it would come too late.
         let waits = !self.waiting.is_empty() || self.budget.is_over();
-        if (waits && !self.traits.form.is_pong(encoded)) || !self.run_encoded(encoded, now, actions) {
-            self.waiting_bytes = self.waiting_bytes.saturating_add(size_of_command(encoded));
-            self.waiting.push_back(encoded.into());
+        let waits = waits && !self.traits.form.is_pong(encoded) && !self.may_overtake(encoded);
+        if waits || !self.run_encoded(encoded, now, actions) {
+            self.waiting_bytes = self.waiting_bytes.saturating_add(WaitingCommand::bytes(encoded));
+            let lane = if self.calls.is_some() {
+                CommandLane::of_encoded(self.traits.form, encoded)
+            } else {
+                CommandLane::default()
+            };
+            self.waiting.push_back(WaitingCommand { encoded: encoded.into(), lane });
         }
+    }
+
+    /// True if no command that waits is of the lane of this one. Without proxies no command waits long, and all are of one lane.
+    fn may_overtake(&self, encoded: &[u8]) -> bool {
+        if self.calls.is_none() || self.budget.is_over() || self.holds_all() {
+            return false;
+        }
+        let lane = CommandLane::of_encoded(self.traits.form, encoded);
+        !self.waiting.iter().any(|before| lane.keeps_order_with(before.lane))
     }
 
     /// Runs what waited, as far as it can in this step.
     pub(super) fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
-        while !self.budget.is_over()
-            && let Some(encoded) = self.waiting.pop_front()
-        {
-            if !self.run_encoded(&encoded, now, actions) {
-                self.waiting.push_front(encoded);
-                return;
-            }
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(size_of_command(&encoded));
+        if self.calls.is_some() {
+            self.run_lanes(now, actions);
+        } else {
+            self.run_in_order(now, actions);
         }
         if self.waiting.is_empty() {
             self.forget_waiting();
         }
+    }
+
+    fn run_in_order(&mut self, now: Now, actions: &mut Actions) {
+        while !self.budget.is_over()
+            && let Some(waiting) = self.waiting.pop_front()
+        {
+            if !self.run_encoded(&waiting.encoded, now, actions) {
+                self.waiting.push_front(waiting);
+                return;
+            }
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(WaitingCommand::bytes(&waiting.encoded));
+        }
+    }
+
+    /// Each lane as far as it can go.
+    fn run_lanes(&mut self, now: Now, actions: &mut Actions) {
+        let (mut index, mut held): (usize, Vec<CommandLane>) = (0, Vec::new());
+        while !self.budget.is_over()
+            && !self.holds_all()
+            && let Some(waiting) = self.waiting.get_mut(index)
+        {
+            let lane = waiting.lane;
+            let mut runs = false;
+            if !held.iter().any(|before| lane.keeps_order_with(*before)) {
+                let encoded = std::mem::take(&mut waiting.encoded);
+                runs = self.run_encoded(&encoded, now, actions);
+                if runs {
+                    self.waiting_bytes = self.waiting_bytes.saturating_sub(WaitingCommand::bytes(&encoded));
+                    // A session that it ended has none left.
+                    self.waiting.remove(index);
+                } else if let Some(waiting) = self.waiting.get_mut(index) {
+                    waiting.encoded = encoded;
+                }
+            }
+            if !runs {
+                held.push(lane);
+                index += 1;
+            }
+        }
+    }
+
+    /// True if every command has to wait: for the connect, for room among the requests, or for the end.
+    fn holds_all(&self) -> bool {
+        matches!(self.state, ClientState::Asked | ClientState::Connecting(_))
+            || self.pending.len() >= PENDING_REQUESTS
+            || self.calls.as_ref().is_some_and(|calls| calls.ending.is_some())
     }
 
     pub(super) fn forget_waiting(&mut self) {
@@ -79,7 +141,7 @@ impl ClientSession {
         if matches!(command.request, ClientRequest::Pong) {
             return false;
         }
-        if matches!(self.state, ClientState::Connecting(_)) || self.pending.len() >= PENDING_REQUESTS {
+        if self.holds_all() || (self.calls.is_some() && self.is_lane_busy(&command.request)) {
             return true;
         }
         if matches!(command.request, ClientRequest::History(_) | ClientRequest::Presence { .. })
@@ -89,17 +151,28 @@ impl ClientSession {
         {
             return true;
         }
-        let channel = match &command.request {
-            ClientRequest::Subscribe(subscribe) => &subscribe.channel,
-            ClientRequest::Unsubscribe { channel }
-            | ClientRequest::Presence { channel }
-            | ClientRequest::PresenceStats { channel }
-            | ClientRequest::SubRefresh { channel, .. } => channel,
-            ClientRequest::Publish(publish) => &publish.channel,
-            ClientRequest::History(history) => &history.channel,
-            _ => return false,
-        };
+        let Some(channel) = channel_of(&command.request) else { return false };
         self.subscription(channel).is_some_and(ClientSubscription::is_under_way)
+    }
+
+    /// True if the backend is asked about a command that is to run before this one.
+    fn is_lane_busy(&self, request: &ClientRequest<'_>) -> bool {
+        let asked = || self.pending.values().filter_map(|pending| pending.proxied());
+        match request {
+            ClientRequest::Rpc { .. } => {
+                let calls = asked().filter(|command| matches!(command, ProxiedCommand::Rpc { .. })).count();
+                calls >= self.policy.proxies.rpc.concurrency.get()
+            }
+            ClientRequest::Publish(_) => {
+                asked().any(|command| matches!(command, ProxiedCommand::Publish { .. }))
+            }
+            request => channel_of(request).is_some_and(|name| {
+                asked().any(|command| match command {
+                    ProxiedCommand::Publish { channel, .. } => **channel == *name,
+                    _ => false,
+                })
+            }),
+        }
     }
 
     fn run(&mut self, command: ClientCommand<'_>, now: Now, actions: &mut Actions) {
@@ -127,14 +200,9 @@ impl ClientSession {
             ClientRequest::SubRefresh { channel, token } => {
                 self.sub_refresh(id, &channel, &token, now, actions)
             }
-            // There is no backend that takes either. A send has no reply, and nothing is dropped in silence.
-            ClientRequest::Rpc { .. } => self.refuse(id, ErrorCode::NOT_AVAILABLE, actions),
+            ClientRequest::Rpc { method, data } => self.rpc(id, &method, data.as_ref(), actions),
+            // A send has no reply, and nothing is dropped in silence.
             ClientRequest::Send { .. } => self.close(Disconnect::NOT_AVAILABLE, actions),
         }
     }
-}
-
-/// Bytes that a command holds while it waits, near enough.
-fn size_of_command(encoded: &[u8]) -> u32 {
-    u32::try_from(encoded.len() + size_of::<Box<[u8]>>()).unwrap_or(u32::MAX)
 }

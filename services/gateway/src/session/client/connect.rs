@@ -1,20 +1,21 @@
 //! From the connect command to its reply: token, identity, server-side subscriptions. `docs/protocols/client.md` §3.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use gorani_auth::{ConnectionClaims, personal_channel};
 use gorani_broker::{Position, Publication};
-use gorani_protocol::client::{Connect, ConnectResult, PublicationFields, SubscribeResult};
+use gorani_protocol::client::{Connect, ConnectResult, PublicationFields, Recover, SubscribeResult};
 
 use super::{
     ClientSession, OutputFormat,
     large_reply::{LargeReply, NextStep},
-    state::{ClientState, ClientSubscription, Connecting, PendingRequest, views},
+    state::{ClientState, ClientSubscription, Connecting, PendingRequest, non_empty, views},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
@@ -27,43 +28,66 @@ use crate::{
     },
 };
 
+/// A client that is admitted: its server-side subscriptions, and what the backend gave it.
+pub(super) struct AdmittedClient {
+    pub(super) subscriptions: Vec<ClientSubscription>,
+    /// End of the connection unless refreshed, in Unix seconds.
+    pub(super) expires_at: Option<u64>,
+    /// Data for the client; empty for none.
+    pub(super) data: Bytes,
+}
+
 impl ClientSession {
     pub(super) fn connect(&mut self, id: u32, connect: &Connect<'_>, now: Now, actions: &mut Actions) {
-        match self.admit(&connect.token, now, actions) {
-            Ok((mut subscriptions, expires_at)) => {
-                if let Err(disconnect) = self.add_returning(&connect.subs, &mut subscriptions, now) {
-                    return self.refuse_connect(id, Refused::Disconnect(disconnect), actions);
-                }
-                for subscription in &mut subscriptions {
-                    let recover = connect.subs.get(&*subscription.channel).filter(|recover| recover.recover);
-                    if let Some(recover) = recover {
-                        let epoch = (*recover.epoch).into();
-                        subscription.recover_from(Position { offset: recover.offset, epoch });
-                    }
-                }
-                self.begin_connect(id, subscriptions, expires_at, false, now, actions);
-            }
-            Err(refused) => self.refuse_connect(id, refused, actions),
+        if self.calls.is_some() && self.asks_about_connect(id, connect, actions) {
+            return;
         }
+        let admitted = self.admit(&connect.token, now);
+        self.begin_client(id, admitted, &connect.subs, now, actions);
     }
 
-    /// Admits a client by its token. Returns its server-side subscriptions and the expiry of the token (Unix seconds).
-    pub(super) fn admit(
+    /// Begins a client that is admitted, with the subscriptions of the server that it had before.
+    pub(super) fn begin_client(
         &mut self,
-        token: &str,
+        id: u32,
+        admitted: Result<AdmittedClient, Refused>,
+        returning: &BTreeMap<Cow<'_, str>, Recover<'_>>,
         now: Now,
         actions: &mut Actions,
-    ) -> Result<(Vec<ClientSubscription>, Option<u64>), Refused> {
+    ) {
+        let mut admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(refused) => return self.refuse_connect(id, refused, actions),
+        };
+        self.identify(actions);
+        if let Err(disconnect) = self.add_returning(returning, &mut admitted.subscriptions, now) {
+            return self.refuse_connect(id, Refused::Disconnect(disconnect), actions);
+        }
+        for subscription in &mut admitted.subscriptions {
+            let recover = returning.get(&*subscription.channel).filter(|recover| recover.recover);
+            if let Some(recover) = recover {
+                let epoch = (*recover.epoch).into();
+                subscription.recover_from(Position { offset: recover.offset, epoch });
+            }
+        }
+        self.begin_connect(id, admitted, false, now, actions);
+    }
+
+    /// Admits a client by its token.
+    pub(super) fn admit(&mut self, token: &str, now: Now) -> Result<AdmittedClient, Refused> {
         self.budget.count_token();
         let token = (!token.is_empty()).then_some(token);
         let claims = self.policy.authenticate(token, self.login_limit.as_deref(), now)?;
         self.identity = ClientIdentity::of_claims(&claims, self.policy.new_client_id());
-        self.identify(actions);
-        Ok((self.server_side(&claims)?, claims.expires_at))
+        let subscriptions = self.server_side(&claims)?;
+        Ok(AdmittedClient { subscriptions, expires_at: claims.expires_at, data: Bytes::new() })
     }
 
     /// Sends the client's identity to the hub.
-    pub(super) fn identify(&self, actions: &mut Actions) {
+    pub(super) fn identify(&mut self, actions: &mut Actions) {
+        if let Some(calls) = &mut self.calls {
+            calls.session.identify(&self.identity);
+        }
         let ClientIdentity { user, client, .. } = &self.identity;
         actions.push(Action::Identify { user: user.clone(), client: client.clone() });
     }
@@ -72,16 +96,17 @@ impl ClientSession {
     pub(super) fn begin_connect(
         &mut self,
         id: u32,
-        subscriptions: Vec<ClientSubscription>,
-        expires_at: Option<u64>,
+        admitted: AdmittedClient,
         reject: bool,
         now: Now,
         actions: &mut Actions,
     ) {
-        self.clock.expires = self.end_of(expires_at, now);
+        let AdmittedClient { subscriptions, expires_at, data } = admitted;
+        self.clock.expires = self.end_of_connection(expires_at, now);
         self.state = ClientState::Connecting(Box::new(Connecting {
             id,
             expires_at,
+            data,
             reject,
             subscribed: BTreeMap::new(),
             failed: None,
@@ -94,6 +119,7 @@ impl ClientSession {
             let pending = PendingRequest::ConnectSubscribe { channel: subscription.channel.clone() };
             subscribes.push(self.begin_subscription(subscription, pending, recover_max_bytes));
         }
+        self.clock.set_subscription_expiry(&self.subscriptions);
         self.enter_user(subscribes, now, actions);
     }
 
@@ -137,24 +163,9 @@ impl ClientSession {
     /// The subscriptions that come with the connection: those of the token and the personal channels.
     fn server_side(&self, claims: &ConnectionClaims) -> Result<Vec<ClientSubscription>, Refused> {
         let most = self.policy.settings.max_subscriptions;
-        let (mut all, mut known) = (Vec::new(), HashSet::new());
-        let names = self.policy.settings.personal_channels.iter().filter(|_| !claims.user.is_empty());
-        for name in names {
-            // The settings' name is good (`Settings::validate`), so it is the user's id that no channel can carry.
-            match personal_channel(name, &claims.user) {
-                Ok(channel) => {
-                    let subscription = self.server_side_subscription(&channel, None)?;
-                    known.insert(subscription.channel.clone());
-                    all.push(subscription);
-                }
-                Err(reason) => self.policy.log.write(LogCause::PersonalChannel, name, |name| {
-                    let user = &claims.user;
-                    format!(
-                        "no personal channel {name}#… of client.personal_channels for user {user:?}: {reason}"
-                    )
-                }),
-            }
-        }
+        let mut all = self.personal_subscriptions(&claims.user)?;
+        let mut known: HashSet<Arc<str>> =
+            all.iter().map(|subscription| subscription.channel.clone()).collect();
         for (channel, claims) in claims.server_side() {
             if known.contains(channel) {
                 continue;
@@ -169,6 +180,23 @@ impl ClientSession {
         }
         if all.len() > most {
             return Err(Refused::Disconnect(Disconnect::CHANNEL_LIMIT));
+        }
+        Ok(all)
+    }
+
+    /// The subscriptions of a user's personal channels.
+    pub(super) fn personal_subscriptions(&self, user: &str) -> Result<Vec<ClientSubscription>, Refused> {
+        let mut all = Vec::new();
+        for name in self.policy.settings.personal_channels.iter().filter(|_| !user.is_empty()) {
+            // The settings' name is good (`Settings::validate`), so it is the user's id that no channel can carry.
+            match personal_channel(name, user) {
+                Ok(channel) => all.push(self.server_side_subscription(&channel, None)?),
+                Err(reason) => self.policy.log.write(LogCause::PersonalChannel, name, |name| {
+                    format!(
+                        "no personal channel {name}#… of client.personal_channels for user {user:?}: {reason}"
+                    )
+                }),
+            }
         }
         Ok(all)
     }
@@ -245,12 +273,14 @@ impl ClientSession {
                 subs.push((channel, result));
             }
         }
+        // An end that the backend is asked about is none that the client has to do something about.
+        let told_end = connecting.expires_at.filter(|_| self.policy.proxies.refresh.is_none());
         let result = ConnectResult {
             client: &self.identity.client,
             version: env!("CARGO_PKG_VERSION"),
-            expires: connecting.expires_at.is_some(),
-            ttl: ttl(connecting.expires_at, now),
-            data: None,
+            expires: told_end.is_some(),
+            ttl: ttl(told_end, now),
+            data: non_empty(&connecting.data),
             subs: &subs,
             // The transport's own pings are seen by no SDK: one that was promised others would wait for them.
             ping: if self.traits.native_ping { 0 } else { seconds(settings.ping_interval) },

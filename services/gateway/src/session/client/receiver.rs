@@ -4,65 +4,28 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use gorani_broker::{Position, Retention};
-use gorani_protocol::client::{ConnectResult, JSON_DEPTH, ReceiverConnect, plain};
+use gorani_protocol::client::{ConnectResult, plain};
 use tokio::time::Instant;
 
-use super::{ClientSession, OutputFormat, TransportTraits, state::ClientSubscription};
+pub use super::receive_query::{ReceiveQuery, ReceiverDetails};
+use super::{
+    ClientSession, OutputFormat, TransportTraits,
+    connect::AdmittedClient,
+    state::{ClientSubscription, ProxiedCommand},
+};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    format::position::{self, Positions, Unrecovered},
+    format::position::{self, Unrecovered},
+    proxy_call::{ProxyCall, ProxyOutcome},
     session::{
         Action, Actions, Incoming, Now, Session, Signal, session_methods,
         shared::{
-            policy::{LoginLimit, Policy},
+            policy::{ClientIdentity, LoginLimit, Policy},
+            proxied::SessionCalls,
             recovery::{RequestedFeatures, retention},
         },
     },
 };
-
-/// A receiver's request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReceiveQuery {
-    /// Its connection token; empty for none.
-    pub token: String,
-    /// Channels besides those of the token.
-    pub channels: Vec<String>,
-    /// Its positions in its channels.
-    pub positions: Positions,
-    /// It named a position that cannot be read: its reply says that nothing was recovered.
-    pub is_unreadable: bool,
-}
-
-impl ReceiveQuery {
-    /// Reads a connect object that is all of the query.
-    ///
-    /// # Errors
-    /// It is none, or holds a position that cannot be read.
-    fn read(json: &str) -> Result<Self, Disconnect> {
-        let read = ReceiverConnect::decode(json.as_bytes(), JSON_DEPTH);
-        let connect = read.map_err(|_| Disconnect::BAD_REQUEST)?;
-        let positions = Positions::parse(&connect.position).map_err(|_| Disconnect::BAD_REQUEST)?;
-        let mut me = Self { positions, ..Self::default() };
-        me.add(connect);
-        Ok(me)
-    }
-
-    /// Adds what a connect object says, but for its `position`. The token of a request goes over it.
-    pub fn add(&mut self, connect: ReceiverConnect<'_>) {
-        if self.token.is_empty() {
-            self.token = connect.token.into_owned();
-        }
-        self.channels.extend(connect.channels);
-        for (channel, sub) in connect.subs {
-            if sub.recover {
-                self.positions.set(&channel, Position { offset: sub.offset, epoch: (*sub.epoch).into() });
-            }
-            if !self.channels.iter().any(|known| *known == channel) {
-                self.channels.push(channel.into_owned());
-            }
-        }
-    }
-}
 
 /// A channel of a poll, with what it may read of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,20 +97,33 @@ impl UniSession {
     /// waits has its token verified once. It ends after `wait`, and does not begin where a position cannot be recovered.
     ///
     /// # Errors
-    /// The token or a channel is refused.
+    /// The token, the backend or a channel refuses it.
     pub fn poll(
         policy: Arc<Policy>,
         traits: TransportTraits,
         receive_query: &ReceiveQuery,
         limit: Arc<dyn LoginLimit>,
+        asked: AskedPoll,
         wait: Duration,
         now: Now,
     ) -> Result<(Self, Vec<PollableChannel>), Refused> {
-        let mut inner = ClientSession::new(policy, traits, now).with_login_limit(limit);
-        let admitted = inner.admit_receiver(receive_query, true, now)?;
+        let AskedPoll { calls, answer } = asked;
+        let mut inner = ClientSession::new(policy, traits, now).with_login_limit(limit).with_calls(calls);
+        let admitted = match answer {
+            Some(answer) => inner.admit_by_backend(answer, now)?,
+            None => inner.admit(&receive_query.token, now)?,
+        };
+        let admitted = inner.admit_receiver(admitted, receive_query, true, now)?;
         let readable = inner.readable(&admitted);
         let begin = Some(UniStart::Admitted(admitted));
         Ok((Self { inner, begin, wait: Some(wait), until: None }, readable))
+    }
+
+    /// Asks the backend as this client. `None`: where no proxy is configured.
+    #[must_use]
+    pub fn with_calls(mut self, calls: Option<Box<SessionCalls>>) -> Self {
+        self.inner = self.inner.with_calls(calls);
+        self
     }
 
     /// Limits its failed logins.
@@ -164,7 +140,9 @@ impl Session for UniSession {
     fn opened(&mut self, now: Now, actions: &mut Actions) {
         self.until = self.wait.map(|wait| now.instant + wait);
         let admitted = match self.begin.take() {
-            Some(UniStart::Query(receive_query)) => self.inner.admit_receiver(&receive_query, false, now),
+            Some(UniStart::Query(receive_query)) => {
+                return self.inner.open_receiver(receive_query, now, actions);
+            }
             Some(UniStart::Admitted(admitted)) => Ok(admitted),
             begin @ (Some(UniStart::FirstMessage) | None) => {
                 self.begin = begin;
@@ -182,10 +160,7 @@ impl Session for UniSession {
             _ => Err(Disconnect::BAD_REQUEST),
         };
         match asked {
-            Ok(receive_query) => {
-                let admitted = self.inner.admit_receiver(&receive_query, false, now);
-                self.inner.receive(admitted, now, actions);
-            }
+            Ok(receive_query) => self.inner.open_receiver(receive_query, now, actions),
             Err(disconnect) => self.inner.close(disconnect, actions),
         }
     }
@@ -203,7 +178,41 @@ impl Session for UniSession {
     }
 }
 
-/// Checks that a receiver would be admitted, without a session of its own.
+/// The calls of a poll, and the backend's answer to its connect, which comes before there is a session.
+#[derive(Default)]
+pub struct AskedPoll {
+    /// Its calls, where some proxy is configured.
+    calls: Option<Box<SessionCalls>>,
+    /// The answer, where the connect proxy decides.
+    pub answer: Option<ProxyOutcome>,
+}
+
+impl AskedPoll {
+    /// A poll with these calls, whose answer is still to come.
+    pub fn new(calls: Option<Box<SessionCalls>>) -> Self {
+        Self { calls, answer: None }
+    }
+
+    /// The call that asks the backend about it. `None`: its token decides, or there is no connect proxy.
+    ///
+    /// # Errors
+    /// Its headers are refused.
+    pub fn ask(
+        &mut self,
+        policy: &Policy,
+        receive_query: &ReceiveQuery,
+    ) -> Result<Option<Box<ProxyCall>>, Refused> {
+        let (Some(calls), Some(proxy)) = (&mut self.calls, policy.connect_proxy(&receive_query.token)) else {
+            return Ok(None);
+        };
+        calls.emulate(policy, receive_query.details.headers()).map_err(Refused::Disconnect)?;
+        calls.identify(&ClientIdentity::unknown(policy.new_client_id()));
+        Ok(Some(calls.ask(proxy, receive_query.connect_request())))
+    }
+}
+
+/// Checks that a receiver would be admitted, without a session of its own. The backend is not asked: a client that it is to
+/// decide on passes.
 ///
 /// # Errors
 /// The token or a channel is refused.
@@ -213,34 +222,67 @@ pub fn check(
     limit: Arc<dyn LoginLimit>,
     now: Now,
 ) -> Result<(), Refused> {
+    if policy.connect_proxy(&receive_query.token).is_some() {
+        return Ok(());
+    }
     let session = ClientSession::new(policy, TransportTraits::default(), now);
-    session.with_login_limit(limit).admit_receiver(receive_query, false, now).map(drop)
+    let mut session = session.with_login_limit(limit);
+    let admitted = session.admit(&receive_query.token, now)?;
+    session.admit_receiver(admitted, receive_query, false, now).map(drop)
 }
 
 /// A receiver that is admitted: its subscriptions with their positions, and the expiry of its token.
-struct AdmittedReceiver {
-    subscriptions: Vec<ClientSubscription>,
-    /// Unix seconds.
-    expires_at: Option<u64>,
+pub(super) struct AdmittedReceiver {
+    client: AdmittedClient,
     is_poll: bool,
 }
 
 impl ClientSession {
-    /// Admits a receiver. A poll may read the history of its channels, and wants all that it missed or nothing.
+    /// Begins a receiver, or asks the backend about it.
+    fn open_receiver(&mut self, receive_query: ReceiveQuery, now: Now, actions: &mut Actions) {
+        if let Some(calls) = &mut self.calls
+            && let Err(disconnect) = calls.session.emulate(&self.policy, receive_query.details.headers())
+        {
+            return self.close(disconnect, actions);
+        }
+        match self.policy.connect_proxy(&receive_query.token) {
+            Some(proxy) => {
+                let request = receive_query.connect_request();
+                let command = ProxiedCommand::Receiver(Box::new(receive_query));
+                self.ask_about_connect(proxy, request, command, actions);
+            }
+            None => {
+                let admitted = self.admit(&receive_query.token, now);
+                self.begin_receiver(admitted, &receive_query, now, actions);
+            }
+        }
+    }
+
+    /// Begins a receiver that is admitted, with what it asks for besides.
+    pub(super) fn begin_receiver(
+        &mut self,
+        admitted: Result<AdmittedClient, Refused>,
+        receive_query: &ReceiveQuery,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        let admitted = admitted.and_then(|client| self.admit_receiver(client, receive_query, false, now));
+        self.receive(admitted, now, actions);
+    }
+
+    /// Adds what a receiver asks for. A poll may read the history of its channels, and wants all that it missed or nothing.
     ///
     /// # Errors
-    /// The token or a channel is refused.
+    /// A channel is refused.
     fn admit_receiver(
-        &mut self,
+        &self,
+        mut client: AdmittedClient,
         receive_query: &ReceiveQuery,
         is_poll: bool,
         now: Now,
     ) -> Result<AdmittedReceiver, Refused> {
-        // The node gets the receiver's identity when the session begins.
-        let (mut subscriptions, expires_at) =
-            self.admit(&receive_query.token, now, &mut Actions::default())?;
-        self.add_requested(receive_query, &mut subscriptions, now)?;
-        for subscription in &mut subscriptions {
+        self.add_requested(receive_query, &mut client.subscriptions, now)?;
+        for subscription in &mut client.subscriptions {
             if is_poll {
                 // Else every poll that waits would be a join and a leave for the whole channel.
                 subscription.hide();
@@ -253,15 +295,15 @@ impl ClientSession {
                 None => {}
             }
         }
-        Ok(AdmittedReceiver { subscriptions, expires_at, is_poll })
+        Ok(AdmittedReceiver { client, is_poll })
     }
 
     /// Begins what was admitted.
     fn receive(&mut self, admitted: Result<AdmittedReceiver, Refused>, now: Now, actions: &mut Actions) {
         match admitted {
-            Ok(AdmittedReceiver { subscriptions, expires_at, is_poll }) => {
+            Ok(AdmittedReceiver { client, is_poll }) => {
                 self.identify(actions);
-                self.begin_connect(0, subscriptions, expires_at, is_poll, now, actions);
+                self.begin_connect(0, client, is_poll, now, actions);
             }
             Err(refused) => self.refuse_connect(0, refused, actions),
         }
@@ -285,7 +327,7 @@ impl ClientSession {
                 unrecovered: subscription.unrecovered,
             }
         };
-        admitted.subscriptions.iter().map(readable).collect()
+        admitted.client.subscriptions.iter().map(readable).collect()
     }
 
     /// Adds the channels that a receiver asks for by name, as far as its user may have them.

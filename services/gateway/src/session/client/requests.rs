@@ -33,6 +33,9 @@ impl ClientSession {
 
     /// The client publishes. Its own copy comes back through the broker, like every other.
     pub(super) fn publish(&mut self, id: u32, publish: &Publish<'_>, now: Now, actions: &mut Actions) {
+        if self.calls.is_some() && self.asks_about_publish(id, publish, actions) {
+            return;
+        }
         let channel: &str = &publish.channel;
         let subscription = self.subscription(channel);
         let is_subscribed = subscription.is_some();
@@ -113,6 +116,9 @@ impl ClientSession {
             (PendingRequest::Subscribe { id, channel, reject }, Outcome::Subscribed(outcome)) => {
                 let command = SubscribeCommand { ticket, id, channel: &channel, reject };
                 self.on_subscribed(command, outcome, now, actions);
+            }
+            (PendingRequest::Proxied(request), Outcome::Proxied(outcome)) => {
+                self.on_answer(ticket, *request, *outcome, now, actions);
             }
             (PendingRequest::Publish { id }, Outcome::Published(outcome)) => {
                 self.answer(id, outcome, actions, |form, _, out| form.reply_publish(id, out));

@@ -144,7 +144,7 @@ impl ClientSession {
         subscription.data = data.clone();
         subscription.recover = recover.clone().filter(|_| subscription.recoverable);
         subscription.expires_at = *expire_at;
-        subscription.expires = self.end_of(*expire_at, now);
+        subscription.expires = self.end_of_subscription(&subscription, now);
         let pending = PendingRequest::ServerSubscribe { channel: subscription.channel.clone() };
         actions.push(self.begin_subscription(subscription, pending, self.policy.settings.reply_max_bytes));
         self.clock.set_subscription_expiry(&self.subscriptions);

@@ -2,22 +2,25 @@
 //! pending, its deadlines (`docs/protocols/client.md` §4 and §10.12), its ended epochs, and its subscriptions (§5) with what a
 //! reply says of them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gorani_auth::ChannelOptions;
 use gorani_broker::{ClientInfo, Position};
-use gorani_protocol::client::{PublicationFields, SubscribeResult};
+use gorani_protocol::client::{PublicationFields, Recover, SubscribeResult};
 use tokio::time::Instant;
 
+use super::receive_query::ReceiveQuery;
 use crate::{
-    disconnect::ErrorCode,
+    disconnect::{Disconnect, ErrorCode},
     format::{encoding::SubscriptionFormat, position::Unrecovered, views::publication_view},
+    proxy_call::ProxyPayload,
     session::{
         Action, EndedEpoch, Now, SubscribeParams, Subscribed, Ticket,
         shared::{
             deadlines::{Pings, ttl},
-            recovery::retention,
+            proxied::SessionCalls,
+            recovery::{RequestedFeatures, retention},
         },
     },
 };
@@ -26,6 +29,8 @@ use crate::{
 pub(super) enum ClientState {
     /// Only a connect is accepted.
     New,
+    /// The backend is asked about the connect.
+    Asked,
     /// The connect is under way.
     Connecting(Box<Connecting>),
     /// Open.
@@ -38,6 +43,8 @@ pub(super) enum ClientState {
 pub(super) struct Connecting {
     pub(super) id: u32,
     pub(super) expires_at: Option<u64>,
+    /// Data of the backend for the client; empty for none.
+    pub(super) data: Bytes,
     /// A position that cannot be recovered ends it.
     pub(super) reject: bool,
     /// Outcomes by channel, as they come.
@@ -52,15 +59,116 @@ pub(super) struct Connecting {
 #[derive(Debug)]
 pub(super) enum PendingRequest {
     Enter,
-    ConnectSubscribe { channel: Arc<str> },
-    ServerSubscribe { channel: Arc<str> },
-    Subscribe { id: u32, channel: Arc<str>, reject: bool },
-    Publish { id: u32 },
-    History { id: u32, since: Option<Position> },
-    Presence { id: u32 },
+    ConnectSubscribe {
+        channel: Arc<str>,
+    },
+    ServerSubscribe {
+        channel: Arc<str>,
+    },
+    Subscribe {
+        id: u32,
+        channel: Arc<str>,
+        reject: bool,
+    },
+    Publish {
+        id: u32,
+    },
+    History {
+        id: u32,
+        since: Option<Position>,
+    },
+    Presence {
+        id: u32,
+    },
+    /// The backend is asked.
+    Proxied(Box<ProxiedRequest>),
+}
+
+/// The calls of a client to its backend.
+#[derive(Default)]
+pub(super) struct ClientCalls {
+    pub(super) session: SessionCalls,
+    /// Bytes of the payloads of calls under way.
+    pub(super) bytes: u32,
+    /// The end that waits for the calls under way, and the time until which it waits.
+    pub(super) ending: Option<(Disconnect, Instant)>,
+    /// The call that asks if the connection goes on.
+    pub(super) refresh: Option<Ticket>,
+    /// Those that ask if subscriptions go on.
+    pub(super) sub_refreshes: Vec<(Arc<str>, Ticket)>,
+}
+
+impl ClientCalls {
+    /// The time at which the session ends although calls are under way.
+    pub(super) fn ends_by(&self) -> Option<Instant> {
+        self.ending.as_ref().map(|(_, by)| *by)
+    }
+
+    /// The answer to this call is what a subscription waits for; then it waits no more.
+    pub(super) fn take_sub_refresh(&mut self, channel: &str, ticket: Ticket) -> bool {
+        let index = self.sub_refreshes.iter().position(|(of, known)| **of == *channel && *known == ticket);
+        index.map(|index| self.sub_refreshes.swap_remove(index)).is_some()
+    }
+}
+
+/// A request to the backend.
+#[derive(Debug)]
+pub(super) struct ProxiedRequest {
+    pub(super) command: ProxiedCommand,
+    /// Bytes of its payload.
+    pub(super) bytes: u32,
+}
+
+/// What the backend is asked about.
+#[derive(Debug)]
+pub(super) enum ProxiedCommand {
+    /// The connect of a client, which had these subscriptions of the server before.
+    Connect {
+        id: u32,
+        returning: ReturningSubs,
+    },
+    /// The connect of a receiver.
+    Receiver(Box<ReceiveQuery>),
+    Subscribe {
+        id: u32,
+        wanted: WantedSubscription,
+    },
+    Publish {
+        id: u32,
+        channel: Arc<str>,
+        data: ProxyPayload,
+    },
+    Rpc {
+        id: u32,
+    },
+    Refresh,
+    SubRefresh {
+        channel: Arc<str>,
+    },
+}
+
+/// Server-side subscriptions that a client had, with its positions.
+pub(super) type ReturningSubs = BTreeMap<Cow<'static, str>, Recover<'static>>;
+
+/// A subscription that a client asks for.
+#[derive(Debug, Clone)]
+pub(super) struct WantedSubscription {
+    pub(super) channel: Arc<str>,
+    pub(super) requested: RequestedFeatures,
+    pub(super) recover: Option<Position>,
+    /// A position that cannot be recovered is an error.
+    pub(super) reject: bool,
 }
 
 impl PendingRequest {
+    /// What the backend is asked, if it is.
+    pub(super) fn proxied(&self) -> Option<&ProxiedCommand> {
+        match self {
+            Self::Proxied(request) => Some(&request.command),
+            _ => None,
+        }
+    }
+
     /// True if it may bring much: such requests wait for one another.
     pub(super) fn is_heavy_read(&self) -> bool {
         matches!(self, Self::History { .. } | Self::Presence { .. })
@@ -135,6 +243,8 @@ pub(super) struct ClientSubscription {
     /// The time at which it ends unless refreshed, grace included.
     pub(super) expires: Option<Instant>,
     pub(super) expires_at: Option<u64>,
+    /// The backend is asked when it expires; the client is not told that it does.
+    pub(super) asks_backend: bool,
     pub(super) positioned: bool,
     pub(super) join_leave: bool,
     /// Its joins and leaves are not published, and it gets none of others.
@@ -196,9 +306,11 @@ impl ClientSubscription {
         now: Now,
     ) -> SubscribeResult<'a> {
         let requested = self.recover.as_ref().filter(|_| subscribed.recovered);
+        // Only of an end that its client can do something about.
+        let told_end = self.expires_at.filter(|_| !self.asks_backend && !self.server_side);
         SubscribeResult {
-            expires: self.expires_at.is_some(),
-            ttl: ttl(self.expires_at, now),
+            expires: told_end.is_some(),
+            ttl: ttl(told_end, now),
             recoverable: self.recoverable,
             epoch: subscribed.top.as_ref().map_or("", |top| &top.epoch),
             publications,

@@ -14,12 +14,12 @@ use super::{
     state::{ClientSubscription, PendingRequest, views},
 };
 use crate::{
-    disconnect::{ErrorCode, Refused, Unsubscribed},
+    disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
     format::views::reserve,
     session::{
         Action, Actions, Now, Subscribed, Ticket,
         shared::{
-            deadlines::ttl,
+            deadlines::{end_of, ttl},
             policy::raw_bytes,
             recovery::{RequestedFeatures, SubscriptionFeatures},
         },
@@ -47,6 +47,9 @@ impl ClientSession {
     /// Takes a subscription out of the session.
     pub(super) fn remove(&mut self, channel: &str) -> Option<ClientSubscription> {
         let index = self.subscriptions.iter().position(|subscription| *subscription.channel == *channel)?;
+        if let Some(calls) = &mut self.calls {
+            calls.sub_refreshes.retain(|(of, _)| **of != *channel);
+        }
         Some(self.subscriptions.swap_remove(index))
     }
 
@@ -78,6 +81,9 @@ impl ClientSession {
         if !subscribe.token.is_empty() {
             self.budget.count_token();
         }
+        if self.calls.is_some() && self.asks_about_subscribe(id, subscribe, actions) {
+            return;
+        }
         match self.grant(subscribe, now) {
             Ok(mut subscription) => {
                 self.renew_epoch(&subscribe.channel, subscription.recover.as_mut());
@@ -94,7 +100,8 @@ impl ClientSession {
         }
     }
 
-    fn grant(&self, subscribe: &Subscribe<'_>, now: Now) -> Result<ClientSubscription, Refused> {
+    /// The checks of a subscribe that come before it is asked who may have the channel.
+    pub(super) fn may_begin(&self, subscribe: &Subscribe<'_>) -> Result<(), Refused> {
         let settings = &self.policy.settings;
         let channel: &str = &subscribe.channel;
         if channel.is_empty() || channel.len() > settings.channel_max_bytes {
@@ -110,18 +117,19 @@ impl ClientSession {
         if subscribe.filter.is_some() || subscribe.kind != 0 {
             return Err(ErrorCode::NOT_AVAILABLE.into());
         }
+        Ok(())
+    }
+
+    fn grant(&self, subscribe: &Subscribe<'_>, now: Now) -> Result<ClientSubscription, Refused> {
+        self.may_begin(subscribe)?;
+        let channel: &str = &subscribe.channel;
         let token = (!subscribe.token.is_empty()).then_some(&*subscribe.token);
-        let requested = RequestedFeatures {
-            recovery: subscribe.recoverable,
-            positioning: subscribe.positioned,
-            join_leave: subscribe.join_leave,
-        };
+        let requested = requested_features(subscribe);
         let granted = |granted: &SubscribeGranted<'_>| self.granted(channel, granted, requested);
         let mut subscription = self.policy.may_subscribe(channel, &self.identity, token, now, granted)?;
-        subscription.expires = self.end_of(subscription.expires_at, now);
-        if subscribe.recover {
-            subscription
-                .recover_from(Position { offset: subscribe.offset, epoch: (*subscribe.epoch).into() });
+        subscription.expires = self.end_of_subscription(&subscription, now);
+        if let Some(position) = requested_position(subscribe) {
+            subscription.recover_from(position);
         }
         Ok(subscription)
     }
@@ -144,6 +152,7 @@ impl ClientSession {
             unrecovered: None,
             expires: None,
             expires_at: granted.expires_at,
+            asks_backend: self.sub_refresh_proxy(channel).is_some(),
             positioned: features.positioned,
             join_leave: features.join_leave,
             unseen: false,
@@ -227,12 +236,16 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) {
+        if self.sub_refresh_proxy(channel).is_some() {
+            // Nobody told it that the subscription expires.
+            return self.close(Disconnect::BAD_REQUEST, actions);
+        }
         self.budget.count_token();
         match self.refreshed(channel, token, now) {
             Ok(expires_at) => {
-                let end = self.end_of(expires_at, now);
+                let grace = self.policy.settings.expiry_grace;
                 if let Some(subscription) = self.subscription_mut(channel) {
-                    subscription.expires = end;
+                    subscription.expires = end_of(expires_at, grace, now);
                     subscription.expires_at = expires_at;
                 }
                 self.clock.set_subscription_expiry(&self.subscriptions);
@@ -262,4 +275,18 @@ impl ClientSession {
         let granted = |granted: &SubscribeGranted<'_>| granted.expires_at;
         Ok(self.policy.may_subscribe(channel, &self.identity, Some(token), now, granted)?)
     }
+}
+
+/// The features that a client asks for.
+pub(super) fn requested_features(subscribe: &Subscribe<'_>) -> RequestedFeatures {
+    RequestedFeatures {
+        recovery: subscribe.recoverable,
+        positioning: subscribe.positioned,
+        join_leave: subscribe.join_leave,
+    }
+}
+
+/// The position that a client wants to recover from.
+pub(super) fn requested_position(subscribe: &Subscribe<'_>) -> Option<Position> {
+    subscribe.recover.then(|| Position { offset: subscribe.offset, epoch: (*subscribe.epoch).into() })
 }

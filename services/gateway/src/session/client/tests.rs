@@ -1,13 +1,20 @@
 //! The session of the client protocol without IO: lines in, lines and actions out. `docs/protocols/client.md`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod any_order;
+mod asked_connect;
+mod asked_receivers;
+mod asking;
 mod commands;
 mod connecting;
 mod epochs;
+mod expiry;
+mod lanes;
 mod large_replies;
 mod limits;
 mod options;
 mod protobuf;
+mod proxied;
 mod receiving;
 mod subscribing;
 

@@ -3,29 +3,23 @@
 
 use bytes::Bytes;
 use gorani_auth::TokenError;
-use tokio::time::Instant;
 
 use super::{ClientSession, ClientState, OutputFormat};
 use crate::{
-    disconnect::{Disconnect, ErrorCode, Unsubscribed},
+    disconnect::{Disconnect, ErrorCode},
     refusal_log::LogCause,
     session::{
         Action, Actions, Now, Session,
-        shared::deadlines::{self, has_expired, is_due, ttl},
+        shared::deadlines::{has_expired, is_due, ttl},
     },
 };
 
 impl ClientSession {
-    /// The end of something that expires at this time in Unix seconds, with the grace for its refresh.
-    pub(super) fn end_of(&self, expires_at: Option<u64>, now: Now) -> Option<Instant> {
-        deadlines::end_of(expires_at, self.policy.settings.expiry_grace, now)
-    }
-
     /// Does what is due.
     pub(super) fn timer(&mut self, now: Now, actions: &mut Actions) {
         if is_due(self.clock.connect_by, now) {
             // A client that has said connect has done its part: it is to come again, which a stale one is not.
-            let is_waiting = matches!(self.state, ClientState::Connecting(_));
+            let is_waiting = matches!(self.state, ClientState::Asked | ClientState::Connecting(_));
             return self.close(if is_waiting { Disconnect::INTERNAL } else { Disconnect::STALE }, actions);
         }
         if self.clock.pings.is_unanswered(now.instant) {
@@ -35,8 +29,12 @@ impl ClientSession {
             // Nothing is read while so many commands wait; the pong may be among what is not.
             self.clock.pings.await_pong(self.policy.settings.pong_timeout, now.instant);
         }
+        self.look_at_ending(now, actions);
         if is_due(self.clock.expires, now) {
-            return self.close(Disconnect::EXPIRED, actions);
+            self.expire(now, actions);
+        }
+        if matches!(self.state, ClientState::Ended) {
+            return;
         }
         if is_due(self.clock.subscription_expires, now) {
             self.expire_subscriptions(now, actions);
@@ -58,20 +56,12 @@ impl ClientSession {
         }
     }
 
-    fn expire_subscriptions(&mut self, now: Now, actions: &mut Actions) {
-        let expired = self.subscriptions.iter().filter(|subscription| is_due(subscription.expires, now));
-        let expired: Vec<_> = expired.cloned().collect();
-        for subscription in expired {
-            if subscription.server_side {
-                return self.close(Disconnect::SUBSCRIPTION_EXPIRED, actions);
-            }
-            self.server_unsubscribe(&subscription.channel, Unsubscribed::EXPIRED, actions);
-        }
-        self.clock.set_subscription_expiry(&self.subscriptions);
-    }
-
     /// A new token for the connection.
     pub(super) fn refresh(&mut self, id: u32, token: &str, now: Now, actions: &mut Actions) {
+        if self.policy.proxies.refresh.is_some() {
+            // Nobody told it that the connection expires.
+            return self.close(Disconnect::BAD_REQUEST, actions);
+        }
         if token.is_empty() {
             return self.refuse(id, ErrorCode::BAD_REQUEST, actions);
         }
@@ -99,7 +89,7 @@ impl ClientSession {
             return self.close(Disconnect::INVALID_TOKEN, actions);
         }
         let expires_at = claims.expires_at;
-        self.clock.expires = self.end_of(expires_at, now);
+        self.clock.expires = self.end_of_connection(expires_at, now);
         self.count_success();
         let (client, version) = (&self.identity.client, env!("CARGO_PKG_VERSION"));
         let form = self.traits.form;
@@ -121,15 +111,15 @@ impl ClientSession {
         if expired || has_expired(expire_at, now) {
             return self.close(Disconnect::EXPIRED, actions);
         }
-        if !info.is_empty() {
-            self.identity.renew_info(info);
-            for subscription in &mut self.subscriptions {
-                subscription.info = self.identity.info_for(subscription.info.channel_info.clone());
-            }
+        self.renew_info(info);
+        self.clock.expires = self.end_of_connection(expire_at, now);
+        if let Some(calls) = &mut self.calls {
+            // What a backend answers to a question of before is no news any more.
+            calls.refresh = None;
         }
-        self.clock.expires = self.end_of(expire_at, now);
         if matches!(self.state, ClientState::Connected) {
-            self.write_refreshed(expire_at.is_some(), ttl(expire_at, now), actions);
+            let told_end = expire_at.filter(|_| self.policy.proxies.refresh.is_none());
+            self.write_refreshed(told_end.is_some(), ttl(told_end, now), actions);
         }
     }
 }

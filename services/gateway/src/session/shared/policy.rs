@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gorani_auth::{
-    AuthSettingsError, CHANNEL_NAME_MAX_BYTES, ChannelName, ChannelOptions, ChannelRules, ConnectionClaims,
-    Denied, InvalidToken, Operation, SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError,
-    TokenSettings, TokenVerifier, check_channel_name,
+    AuthSettingsError, CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied,
+    InvalidToken, Operation, SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError, TokenSettings,
+    TokenVerifier, check_channel_name,
 };
 use gorani_broker::{ClientInfo, Retention};
 use rand::Rng;
@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::{deadlines::has_expired, recovery::retention};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    proxy_call::{ConnectGrant, ProxyCounts, ProxyId, ProxyRoutes},
+    proxy_call::{ConnectGrant, ProxyCounts, ProxyRoutes},
     refusal_log::{LogCause, RefusalLog},
     session::Now,
     settings::ClientSettings,
@@ -156,7 +156,7 @@ impl Policy {
         granted: impl FnOnce(&SubscribeGranted<'_>) -> T,
     ) -> Result<T, Denial> {
         if token.is_none() && self.subscribe_proxy(channel).is_some() {
-            return Err(self.deny_unasked(LogCause::Subscribe, channel));
+            return Err(self.deny_what_a_proxy_decides(LogCause::Subscribe, channel));
         }
         let claims = token.map(|token| self.tokens.subscription(token, now.unix_s()));
         let check = SubscribeCheck {
@@ -183,7 +183,7 @@ impl Policy {
         is_subscribed: bool,
     ) -> Result<&ChannelOptions, Denial> {
         if operation == Operation::Publish && self.publish_proxy(channel).is_some() {
-            return Err(self.deny_unasked(LogCause::Publish, channel));
+            return Err(self.deny_what_a_proxy_decides(LogCause::Publish, channel));
         }
         let (options, cause, what) = match operation {
             Operation::Publish => {
@@ -207,21 +207,8 @@ impl Policy {
         })
     }
 
-    /// The proxy that alone decides on subscribing to this channel without a token. Private and user-limited channels are none of
-    /// its business: a token and the channel's name decide on them.
-    pub(in crate::session) fn subscribe_proxy(&self, channel: &str) -> Option<ProxyId> {
-        let proxy = self.proxies.channel(channel).subscribe?;
-        let name = ChannelName::parse(channel);
-        (!name.is_private && !name.is_user_limited()).then_some(proxy)
-    }
-
-    /// The proxy that alone decides on publications of clients in this channel.
-    pub(in crate::session) fn publish_proxy(&self, channel: &str) -> Option<ProxyId> {
-        self.proxies.channel(channel).publish
-    }
-
     /// The refusal of what only a proxy can allow, where it is not asked.
-    fn deny_unasked(&self, cause: LogCause, channel: &str) -> Denial {
+    fn deny_what_a_proxy_decides(&self, cause: LogCause, channel: &str) -> Denial {
         let reason = "the proxy of its namespace decides, and is not asked for those who name it in this way"
             .to_owned();
         self.log.write(cause, channel, |channel| format!("channel {channel} refused: {reason}"));
@@ -326,6 +313,11 @@ impl ClientIdentity {
     /// The bearer of a connection token.
     pub(in crate::session) fn of_claims(claims: &ConnectionClaims, client: Arc<str>) -> Self {
         Self { user: claims.user.as_str().into(), client, info: raw_bytes(claims.info.as_deref()) }
+    }
+
+    /// A client of which no more than its id is known yet.
+    pub(in crate::session) fn unknown(client: Arc<str>) -> Self {
+        Self { client, ..Self::default() }
     }
 
     /// A client that the connect proxy let in.

@@ -7,7 +7,7 @@ use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_http::header::HeaderMap;
 use bytes::{Bytes, BytesMut};
-use gorani_auth::{SubscribeClaims, SubscribeGranted};
+use gorani_auth::{ChannelName, SubscribeClaims, SubscribeGranted};
 use gorani_broker::{DataKind, Idempotency, Publication, PublishOptions};
 use gorani_protocol::client::{PayloadKind, write_payload};
 use rand::RngExt;
@@ -24,7 +24,7 @@ use crate::{
         ConnectGrant, ProxyAnswer, ProxyCall, ProxyCaller, ProxyHeaders, ProxyId, ProxyOutcome, ProxyPayload,
         ProxyRequest, ProxyResult, PublishGrant, SubscribeGrant,
     },
-    session::{Action, Now, Ticket},
+    session::Now,
 };
 
 /// Headers of a connect command at most.
@@ -51,10 +51,6 @@ pub struct SessionCalls {
     caller: Arc<ProxyCaller>,
     /// Calls so far.
     number: u64,
-    /// Bytes of the payloads of calls under way.
-    pub(in crate::session) bytes: u32,
-    /// The end that waits until the calls under way are answered.
-    pub(in crate::session) ending: Option<Disconnect>,
 }
 
 impl SessionCalls {
@@ -137,15 +133,9 @@ impl SessionCalls {
     }
 
     /// A call.
-    pub(in crate::session) fn ask(
-        &mut self,
-        ticket: Ticket,
-        proxy: ProxyId,
-        request: ProxyRequest,
-    ) -> Action {
+    pub(in crate::session) fn ask(&mut self, proxy: ProxyId, request: ProxyRequest) -> Box<ProxyCall> {
         self.number += 1;
-        let call = ProxyCall { proxy, caller: self.caller.clone(), number: self.number, request };
-        Action::Proxy(ticket, Box::new(call))
+        Box::new(ProxyCall { proxy, caller: self.caller.clone(), number: self.number, request })
     }
 }
 
@@ -239,6 +229,24 @@ impl Prolonged {
 }
 
 impl Policy {
+    /// The proxy that decides on a connect with this token: one with a token is never its business.
+    pub(in crate::session) fn connect_proxy(&self, token: &str) -> Option<ProxyId> {
+        self.proxies.connect.filter(|_| token.is_empty())
+    }
+
+    /// The proxy that alone decides on subscribing to this channel without a token. Private and user-limited channels are none of
+    /// its business: a token and the channel's name decide on them.
+    pub(in crate::session) fn subscribe_proxy(&self, channel: &str) -> Option<ProxyId> {
+        let proxy = self.proxies.channel(channel).subscribe?;
+        let name = ChannelName::parse(channel);
+        (!name.is_private && !name.is_user_limited()).then_some(proxy)
+    }
+
+    /// The proxy that alone decides on publications of clients in this channel.
+    pub(in crate::session) fn publish_proxy(&self, channel: &str) -> Option<ProxyId> {
+        self.proxies.channel(channel).publish
+    }
+
     /// The options and the expiry of a subscription that a backend grants.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     Malformed,
-    fields::{self, CommandObject, Recover},
+    fields::{self, CommandObject, Payload, Recover},
 };
 use crate::client::json::{JsonError, checked_text};
 
@@ -27,6 +27,18 @@ pub struct ReceiverConnect<'a> {
     /// Channels with the positions to recover from.
     #[serde(borrow, deserialize_with = "fields::positions")]
     pub subs: BTreeMap<Cow<'a, str>, Recover<'a>>,
+    /// Data for the connect proxy.
+    #[serde(borrow)]
+    pub data: Option<Payload<'a>>,
+    /// Name of the client's kind.
+    #[serde(borrow, deserialize_with = "fields::lossy_text")]
+    pub name: Cow<'a, str>,
+    /// The application's version.
+    #[serde(borrow, deserialize_with = "fields::lossy_text")]
+    pub version: Cow<'a, str>,
+    /// Headers that a browser could not send over HTTP. Names as written by the client.
+    #[serde(borrow, deserialize_with = "fields::headers")]
+    pub headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     /// The command of a session with commands, which holds such an object. Its token must not be passed over in silence.
     connect: Option<IgnoredAny>,
 }

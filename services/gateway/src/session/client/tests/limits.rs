@@ -31,13 +31,21 @@ fn receiver(settings: ClientSettings, channels: &[&str], positions: &str) -> Res
         token: token(60, &[]),
         channels: channels.iter().map(ToString::to_string).collect(),
         positions: Positions::parse(positions).unwrap(),
-        is_unreadable: false,
+        ..ReceiveQuery::default()
     };
     let now = Now { unix_ms: START_S * 1000, ..Now::read() };
     let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
     let wait = Duration::from_secs(5);
-    UniSession::poll(policy(settings), traits, &receive_query, Failures::at_most(1), wait, now)
-        .map(|(session, _)| session)
+    UniSession::poll(
+        policy(settings),
+        traits,
+        &receive_query,
+        Failures::at_most(1),
+        Default::default(),
+        wait,
+        now,
+    )
+    .map(|(session, _)| session)
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn receive_query(token: &str, channels: &[&str], position: &str) -> ReceiveQuery
         token: token.to_owned(),
         channels: channels.iter().map(ToString::to_string).collect(),
         positions: Positions::parse(position).unwrap(),
-        is_unreadable: false,
+        ..ReceiveQuery::default()
     }
 }
 
@@ -43,7 +43,17 @@ impl Receiver {
         let session = match wait {
             None => UniSession::new(policy, traits, receive_query, now),
             Some(wait) => {
-                UniSession::poll(policy, traits, &receive_query, Failures::at_most(1), wait, now).unwrap().0
+                UniSession::poll(
+                    policy,
+                    traits,
+                    &receive_query,
+                    Failures::at_most(1),
+                    Default::default(),
+                    wait,
+                    now,
+                )
+                .unwrap()
+                .0
             }
         };
         let (objects, positions, actions) = Default::default();
@@ -220,8 +230,16 @@ fn the_token_of_a_poll_is_looked_at_once_whether_it_waits_or_not() {
     let limit = Failures::at_most(1);
     let receive_query = receive_query(&token(60, &["closed:mine"]), &["history:a"], "history~3aa.5.e");
     let wait = Duration::from_secs(5);
-    let (mut session, channels) =
-        UniSession::poll(policy(settings()), traits, &receive_query, limit.clone(), wait, now).unwrap();
+    let (mut session, channels) = UniSession::poll(
+        policy(settings()),
+        traits,
+        &receive_query,
+        limit.clone(),
+        Default::default(),
+        wait,
+        now,
+    )
+    .unwrap();
     assert_eq!(channels.len(), 2);
     let mut actions = Actions::default();
     session.opened(now, &mut actions);
@@ -317,8 +335,16 @@ fn only_what_keeps_history_can_be_read_by_polls() {
     let asked = |token: &str| receive_query(token, &["history:a", "open:a"], "");
     let read = |token: &str| {
         let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
-        UniSession::poll(policy.clone(), traits, &asked(token), limit.clone(), Duration::ZERO, now)
-            .map(|(_, channels)| channels)
+        UniSession::poll(
+            policy.clone(),
+            traits,
+            &asked(token),
+            limit.clone(),
+            Default::default(),
+            Duration::ZERO,
+            now,
+        )
+        .map(|(_, channels)| channels)
     };
     let channels = read(&token(60, &[])).unwrap();
     let kept: Vec<_> = channels.iter().map(|channel| channel.retention.err()).collect();

@@ -85,12 +85,7 @@ fn emulated_headers_that_would_break_a_request_apart_or_are_too_many_end_the_ses
 #[test]
 fn calls_of_a_session_are_numbered_from_one() {
     let mut calls = SessionCalls::default();
-    let numbers: Vec<u64> = (0..3)
-        .map(|_| match calls.ask(Ticket(0), ProxyId(0), ProxyRequest::Refresh) {
-            Action::Proxy(_, call) => call.number,
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let numbers: Vec<u64> = (0..3).map(|_| calls.ask(ProxyId(0), ProxyRequest::Refresh).number).collect();
     assert_eq!(numbers, [1, 2, 3]);
 }
 
