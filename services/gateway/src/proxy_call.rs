@@ -253,6 +253,8 @@ pub struct ProxyCounts {
     pub dropped: AtomicU64,
     /// Answers that nobody waited for any more: the subscription was ended meanwhile.
     pub stale: AtomicU64,
+    /// Replies and errors for which a STOMP client had no subscription.
+    pub undelivered: AtomicU64,
 }
 
 /// A result by kind. `None`: the backend gave no `result`.

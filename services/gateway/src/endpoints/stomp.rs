@@ -5,6 +5,7 @@
 
 use std::{borrow::Cow, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
+use actix_http::header::HeaderMap;
 use bytes::BytesMut;
 use gorani_protocol::stomp::{ServerCommand, Version, encode};
 use tokio::io::AsyncWriteExt;
@@ -28,6 +29,7 @@ use crate::{
     outbox::Outbox,
     session::{
         Now, Session,
+        shared::proxied::SessionCalls,
         stomp::{StompSession, StompTraits},
     },
     settings::{Settings, StompSettings},
@@ -62,18 +64,31 @@ impl StompEndpoint {
     }
 
     /// A session for a connection over WebSocket or SockJS. The latter has heartbeats that the client does not answer.
-    fn framed_session(&self, peer: Option<SocketAddr>, now: Now) -> StompSession {
+    fn framed_session(&self, handshake: &Handshake, now: Now) -> StompSession {
         let has_pings = !self.text_only;
-        self.session(StompTraits { text_only: self.text_only, has_pings, trailing_eol: false }, peer, now)
+        let traits = StompTraits { text_only: self.text_only, has_pings, trailing_eol: false };
+        let transport = if self.text_only { "sockjs" } else { "stomp" };
+        self.session(traits, transport, &handshake.headers, handshake.peer, now)
     }
 
     /// A session for a connection over TCP.
     pub fn tcp_session(&self, peer: Option<SocketAddr>, now: Now) -> StompSession {
-        self.session(StompTraits { text_only: false, has_pings: false, trailing_eol: true }, peer, now)
+        let traits = StompTraits { text_only: false, has_pings: false, trailing_eol: true };
+        self.session(traits, "stomp_tcp", &HeaderMap::new(), peer, now)
     }
 
-    fn session(&self, traits: StompTraits, peer: Option<SocketAddr>, now: Now) -> StompSession {
-        StompSession::new(self.node.policy.clone(), self.settings.clone(), traits, now)
+    /// `transport`: as backends see it.
+    fn session(
+        &self,
+        traits: StompTraits,
+        transport: &'static str,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+        now: Now,
+    ) -> StompSession {
+        let policy = &self.node.policy;
+        StompSession::new(policy.clone(), self.settings.clone(), traits, now)
+            .with_calls(SessionCalls::of_request(policy, transport, NAME, headers, peer))
             .with_login_limit(self.node.admission.login_limit(peer))
     }
 }
@@ -119,7 +134,7 @@ impl Endpoint for StompEndpoint {
         if asks_for_protobuf(&handshake.query) {
             return Err(EndpointRefused::Status(400, NO_PROTOBUF.to_owned()));
         }
-        Ok(Box::new(self.framed_session(handshake.peer, now)))
+        Ok(Box::new(self.framed_session(handshake, now)))
     }
 }
 

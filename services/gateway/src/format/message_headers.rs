@@ -124,6 +124,8 @@ pub struct DeliveryHeaders<'a> {
     pub ack: Option<&'a str>,
     /// True if it was delivered before.
     pub redelivered: bool,
+    /// Further headers of the server.
+    pub more: &'a [(&'a str, &'a str)],
 }
 
 impl SubscriptionHeaders {
@@ -182,6 +184,9 @@ impl SubscriptionHeaders {
         }
         if delivery.redelivered {
             frame = frame.header("redelivered", "true");
+        }
+        for (name, value) in delivery.more {
+            frame = frame.header(name, value);
         }
         let encoded = (text_only && std::str::from_utf8(&publication.data).is_err())
             .then(|| BASE64.encode(&publication.data));

@@ -7,19 +7,23 @@
 //! - `connect`: the first frame and who may send it.
 //! - `destination`: what the destinations name.
 //! - `input`: frames in order.
-//! - `subscriptions`, `consumer`, `send`: what clients ask for.
+//! - `subscriptions`, `consumer`, `send`, `rpc`: what clients ask for.
+//! - `answers`: what follows from answers of the backend.
 //! - `failure`: what an ERROR says.
 //!
 //! The session is made of these, which do not know it:
 //! - `state`: what it holds: subscriptions, with what they missed and what is to be acknowledged, and deadlines.
-//! - `transactions`; `receipts`: answers in order.
+//! - `transactions`; `receipts`: answers in order; `calls`: what the backend is asked, and what waits for that.
 
+mod answers;
+mod calls;
 mod connect;
 mod consumer;
 mod destination;
 mod failure;
 mod input;
 mod receipts;
+mod rpc;
 mod send;
 mod state;
 mod subscriptions;
@@ -34,6 +38,7 @@ use gorani_protocol::stomp::{StompCommand, StompDecoder, StompFrame, StompLimits
 use tokio::time::Instant;
 
 use self::{
+    calls::StompCalls,
     failure::Failure,
     receipts::Receipts,
     state::{Access, RecoveryInProgress, StompDeadlines, StompState, StompSubscription},
@@ -48,6 +53,7 @@ use crate::{
             deadlines::{end_of, has_expired, is_due},
             input_budget::InputBudget,
             policy::{ClientIdentity, LoginLimit, Policy},
+            proxied::SessionCalls,
         },
     },
     session_command::SessionCommand,
@@ -100,6 +106,8 @@ pub struct StompSession {
     /// Frames that failed and did not end the session.
     errors: u32,
     clock: StompDeadlines,
+    /// The calls to the backend; absent where no proxy is configured.
+    calls: Option<Box<StompCalls>>,
     /// The limit of failed logins; dropped once it is open.
     login_limit: Option<Arc<dyn LoginLimit>>,
 }
@@ -135,6 +143,7 @@ impl StompSession {
             left_queues: Vec::new(),
             serial: 0,
             errors: 0,
+            calls: None,
             login_limit: None,
         }
     }
@@ -143,6 +152,13 @@ impl StompSession {
     #[must_use]
     pub fn with_login_limit(mut self, limit: Arc<dyn LoginLimit>) -> Self {
         self.login_limit = Some(limit);
+        self
+    }
+
+    /// Asks the backend, as the client of a request.
+    #[must_use]
+    pub fn with_calls(mut self, calls: Option<Box<SessionCalls>>) -> Self {
+        self.calls = calls.map(|calls| Box::new(StompCalls::new(calls)));
         self
     }
 
@@ -170,6 +186,9 @@ impl StompSession {
         self.undecoded = BytesMut::new();
         self.decoder.forget();
         self.transactions = Transactions::default();
+        if let Some(calls) = &mut self.calls {
+            calls.forget();
+        }
     }
 
     /// Tells what failed, and ends. `docs/protocols/stomp.md` §9.3 and §10.
@@ -214,6 +233,9 @@ impl StompSession {
         if is_due(self.clock.leave_by, now) {
             return self.end(Disconnect::NORMAL, actions);
         }
+        if is_due(self.clock.give_up_by, now) {
+            return self.give_up(now, actions);
+        }
         if self.state == StompState::Leaving {
             return;
         }
@@ -225,10 +247,10 @@ impl StompSession {
             };
             return self.fail(failure, actions);
         }
-        if is_due(self.clock.expires, now) {
+        if is_due(self.clock.expires, now) && !self.ask_to_refresh(actions) {
             return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
         }
-        if is_due(self.clock.subscription_expires, now) {
+        if is_due(self.clock.subscription_expires, now) && !self.ask_to_sub_refresh(now, actions) {
             return self.fail(Failure::of_disconnect(Disconnect::SUBSCRIPTION_EXPIRED), actions);
         }
         if !self.is_blocked() && self.clock.is_silent(now) {
@@ -268,7 +290,7 @@ impl Session for StompSession {
     fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions) {
         match signal {
             Signal::Timer => self.timer(now, actions),
-            Signal::Disconnect(disconnect) => self.fail(Failure::of_disconnect(disconnect), actions),
+            Signal::Disconnect(disconnect) => self.end_in_order(disconnect, now, actions),
             Signal::Insufficient(channel) => {
                 self.lose(&channel, Disconnect::INSUFFICIENT_STATE.reason.as_ref(), actions);
             }
@@ -304,9 +326,14 @@ impl Session for StompSession {
             Outcome::Fetched(_) if self.state == StompState::Leaving => Ok(()),
             Outcome::Fetched(fetched) => self.on_fetched(ticket, fetched, actions),
             // No other action of this session has a ticket.
-            Outcome::Proxied(_) | Outcome::History(_) | Outcome::Presence(_) | Outcome::PresenceStats(_) => {
-                Ok(())
-            }
+            Outcome::History(_) | Outcome::Presence(_) | Outcome::PresenceStats(_) => Ok(()),
+            Outcome::Proxied(outcome) => match self.answered(ticket, *outcome, now, actions) {
+                Ok(false) => {
+                    self.go_on(now, actions);
+                    return self.end_when_answered(actions);
+                }
+                answered => answered.map(drop),
+            },
         };
         let frame = self.receipts.done(ticket);
         if let Err(failure) = result {
@@ -315,6 +342,7 @@ impl Session for StompSession {
         }
         self.send_receipts(now, actions);
         self.go_on(now, actions);
+        self.end_when_answered(actions);
     }
 
     fn pong(&mut self, now: Now) {
@@ -325,7 +353,7 @@ impl Session for StompSession {
         match self.state {
             StompState::Ended => None,
             // Nothing else is checked any more: a beat that is due would be due again at once.
-            StompState::Leaving => self.clock.leave_by,
+            StompState::Leaving => self.clock.leave_by.or(self.clock.give_up_by),
             _ => self.clock.deadline(!self.is_blocked()),
         }
     }
@@ -341,7 +369,7 @@ impl Session for StompSession {
     fn has_more(&self) -> bool {
         !self.recovering.is_empty()
             || (!self.undecoded.is_empty() && !self.is_blocked())
-            || (self.budget.is_over() && !self.waiting.is_empty() && !self.has_to_wait())
+            || (self.budget.is_over() && !self.waiting.is_empty() && !self.next_has_to_wait())
     }
 
     fn resume(&mut self, now: Now, actions: &mut Actions) {
@@ -353,7 +381,8 @@ impl Session for StompSession {
 
     fn input_bytes(&self) -> usize {
         let undecoded = self.undecoded.capacity() + self.decoder.held_bytes();
-        self.waiting_bytes + undecoded + self.transactions.held_bytes()
+        let called = self.calls.as_ref().map_or(0, |calls| calls.held_bytes());
+        self.waiting_bytes + undecoded + self.transactions.held_bytes() + called
     }
 
     fn ending(&mut self) {

@@ -5,18 +5,22 @@
 
 use std::time::Duration;
 
-use gorani_auth::{ConnectionClaims, SubscribeGranted, TokenError, personal_channel};
+use bytes::Bytes;
+use gorani_auth::{ConnectionClaims, SubscribeClaims, SubscribeGranted, TokenError, personal_channel};
 use gorani_protocol::stomp::{Headers, HeartBeat, ServerCommand, StompFrame, Version, encode};
+
+use serde_json::value::RawValue;
 
 use super::{Access, StompSession, StompState, failure::Failure};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
+    proxy_call::{ProxyId, SubscribeGrant},
     refusal_log::{LogCause, printable},
     session::{
         Action, Actions, MessageKind, Now, Ticket,
         shared::{
             deadlines::end_of,
-            policy::{ClientIdentity, Credential, check_login},
+            policy::{ClientIdentity, Credential, check_login, raw_bytes},
         },
     },
 };
@@ -25,7 +29,7 @@ use crate::{
 const BEARER: &str = "Bearer ";
 
 /// Ticket of the request for a connection slot of the user: no other request is made before its outcome.
-const ENTRY: Ticket = Ticket(0);
+pub(super) const ENTRY: Ticket = Ticket(0);
 
 impl StompSession {
     pub(super) fn is_backend(&self) -> bool {
@@ -45,10 +49,21 @@ impl StompSession {
             .map_err(|_| Failure::bad("heart-beat is not two numbers"))?;
         self.version = version;
         self.decoder.set_version(version);
+        let client = self.policy.new_client_id();
+        if let Some(calls) = &mut self.calls {
+            let emulated = calls.session.emulate(&self.policy, headers.iter());
+            emulated.map_err(Failure::of_disconnect)?;
+        }
+        if let Some(proxy) = self.proxy_of_connect(headers, now)? {
+            self.identity = ClientIdentity::of_claims(&ConnectionClaims::default(), client);
+            self.state = StompState::Entering(offer);
+            self.ask_to_connect(proxy, headers, actions);
+            return Ok(());
+        }
         let claims = self.credentials(headers, now)?;
+        let meta = claims.as_deref().map(|claims| raw_bytes(claims.meta.as_deref()));
         let expires_at = claims.as_ref().and_then(|claims| claims.expires_at);
         self.clock.expires = end_of(expires_at, Duration::ZERO, now);
-        let client = self.policy.new_client_id();
         (self.identity, self.access) = match claims {
             Some(claims) => (ClientIdentity::of_claims(&claims, client), Access::Client(claims)),
             None => {
@@ -56,7 +71,17 @@ impl StompSession {
                 (ClientIdentity::of_backend(login, client), Access::Backend)
             }
         };
+        self.admit(offer, &meta.unwrap_or_default(), now, actions);
+        Ok(())
+    }
+
+    /// The client is known. It comes in, once it has one of its user's connection slots.
+    pub(super) fn admit(&mut self, offer: HeartBeat, meta: &Bytes, now: Now, actions: &mut Actions) {
         let identity = &self.identity;
+        if let Some(calls) = &mut self.calls {
+            calls.session.identify(identity);
+            calls.session.set_meta(meta);
+        }
         actions.push(Action::Identify { user: identity.user.clone(), client: identity.client.clone() });
         match self.policy.connection_limit(&identity.user).filter(|_| !self.is_backend()) {
             Some(limit) => {
@@ -65,7 +90,6 @@ impl StompSession {
             }
             None => self.open(offer, now, actions),
         }
-        Ok(())
     }
 
     /// The client got one of its user's connection slots.
@@ -100,6 +124,28 @@ impl StompSession {
             connected.end();
             style.end_frame(out);
         });
+    }
+
+    /// The proxy that decides on a CONNECT: one without a token and without the login of a backend. A passcode that is neither
+    /// belongs to the user's backend, if some proxy forwards it.
+    fn proxy_of_connect(&self, headers: &Headers, now: Now) -> Result<Option<ProxyId>, Failure> {
+        let proxies = &self.policy.proxies;
+        let Some(proxy) = proxies.connect.filter(|_| self.calls.is_some()) else { return Ok(None) };
+        if headers.get("Authorization").is_some_and(|value| value.starts_with(BEARER)) {
+            return Ok(None);
+        }
+        let Some(passcode) = headers.get("passcode").filter(|passcode| !passcode.is_empty()) else {
+            return Ok(Some(proxy));
+        };
+        if !proxies.emulated_headers.iter().any(|listed| **listed == *"passcode") {
+            return Ok(None);
+        }
+        let limit = self.login_limit.as_deref();
+        check_login(limit, Credential::Password).map_err(|error| refused_login(error.into()))?;
+        let login = headers.get("login").unwrap_or_default();
+        let is_ours = self.settings.admits(login, passcode)
+            || !matches!(self.policy.tokens.connection(passcode, now.unix_s()), Err(TokenError::Invalid(_)));
+        Ok((!is_ours).then_some(proxy))
     }
 
     /// The claims of the token; `None` for a backend. The credentials are neither sent back nor logged.
@@ -159,6 +205,34 @@ impl StompSession {
         }
     }
 
+    /// The grant of the connect proxy for a channel.
+    fn granted(&self, channel: &str) -> Option<&SubscribeGrant> {
+        let Access::Granted(grants) = &self.access else { return None };
+        grants.iter().find(|(granted, _)| **granted == *channel).map(|(_, grant)| grant)
+    }
+
+    /// What the connection token says of a channel that it lists.
+    fn listed(&self, channel: &str) -> Option<Option<&SubscribeClaims>> {
+        let Access::Client(claims) = &self.access else { return None };
+        claims.server_side().find(|(listed, _)| *listed == channel).map(|(_, claims)| claims)
+    }
+
+    fn is_personal(&self, channel: &str) -> bool {
+        let user = &*self.identity.user;
+        let names = &self.policy.settings.personal_channels;
+        names.iter().any(|name| personal_channel(name, user).is_ok_and(|personal| personal == channel))
+    }
+
+    /// The proxy that decides on a SUBSCRIBE: none where the client has the channel already by its connection, or a token.
+    pub(super) fn proxy_of_subscribe(&self, channel: &str, token: Option<&str>) -> Option<ProxyId> {
+        let is_decided = token.is_some()
+            || self.is_backend()
+            || self.is_personal(channel)
+            || self.granted(channel).is_some()
+            || self.listed(channel).is_some();
+        self.calls.as_ref().and_then(|_| self.policy.subscribe_proxy(channel)).filter(|_| !is_decided)
+    }
+
     /// Checks that this session may subscribe to a channel, with the `token` header of its frame if there is one.
     /// As in the client protocol; but a client may ask for subscriptions that are server-side there. `granted` gets the rights.
     pub(super) fn may_subscribe<T>(
@@ -168,16 +242,17 @@ impl StompSession {
         now: Now,
         granted: impl FnOnce(&SubscribeGranted<'_>) -> T,
     ) -> Result<T, Failure> {
-        let Access::Client(claims) = &self.access else {
+        if self.is_backend() {
             return Ok(granted(&self.policy.server_side(channel, None)?));
-        };
-        let user = &*self.identity.user;
-        let is_personal = (self.policy.settings.personal_channels.iter())
-            .any(|name| personal_channel(name, user).is_ok_and(|personal| personal == channel));
-        let listed = claims.server_side().find(|(listed, _)| *listed == channel);
-        if is_personal || listed.is_some() {
-            let claims = listed.and_then(|(_, claims)| claims);
-            return Ok(granted(&self.policy.server_side(channel, claims)?));
+        }
+        if let Some(grant) = self.granted(channel) {
+            let of_grant = self.policy.granted_by_proxy(channel, grant, now)?;
+            let info = RawValue::from_string(String::from_utf8_lossy(&grant.info).into_owned()).ok();
+            return Ok(granted(&SubscribeGranted { info: info.as_deref(), ..of_grant }));
+        }
+        let listed = self.listed(channel);
+        if listed.is_some() || self.is_personal(channel) {
+            return Ok(granted(&self.policy.server_side(channel, listed.flatten())?));
         }
         Ok(self.policy.may_subscribe(channel, &self.identity, token, now, granted)?)
     }

@@ -83,7 +83,7 @@ impl StompSession {
             let serial = self.serial;
             let message_id = format!("{}:{}", consumer.queue, delivery.id);
             let ack = format!("{QUEUE_ACK}{serial}");
-            let headers = DeliveryHeaders { ack: Some(&ack), redelivered: delivery.attempt > 1 };
+            let headers = DeliveryHeaders { ack: Some(&ack), redelivered: delivery.attempt > 1, more: &[] };
             let publication = &delivery.publication;
             actions.message(message_headers::message_kind(publication, style), |out| {
                 subscription.shown.write_delivery(style, publication, &message_id, headers, out);
@@ -165,7 +165,7 @@ impl StompSession {
     pub(super) fn is_unacknowledged(&self, serial: u64) -> bool {
         self.subscriptions.iter().any(|known| match &known.source {
             SubscriptionSource::Queue(consumer) => consumer.position(serial).is_some(),
-            SubscriptionSource::Channel(_) => false,
+            SubscriptionSource::Channel(_) | SubscriptionSource::Replies => false,
         })
     }
 
@@ -191,7 +191,7 @@ impl StompSession {
                 };
             }
             let is_of_channel =
-                |known: &StompSubscription| matches!(known.source, SubscriptionSource::Channel(_));
+                |known: &StompSubscription| !matches!(known.source, SubscriptionSource::Queue(_));
             return match id.starts_with(CHANNEL_ACK) && acknowledging.any(is_of_channel) {
                 true => Ok(Acknowledged::Channel),
                 false => Err(unknown()),
@@ -205,7 +205,9 @@ impl StompSession {
         let mut found = Err(unknown());
         for subscription in acknowledging.filter(|known| name.is_none_or(|name| known.name() == name)) {
             match &subscription.source {
-                SubscriptionSource::Channel(_) => found = Ok(Acknowledged::Channel),
+                SubscriptionSource::Channel(_) | SubscriptionSource::Replies => {
+                    found = Ok(Acknowledged::Channel);
+                }
                 SubscriptionSource::Queue(consumer) => {
                     if let Some(serial) = consumer.find(|message| *message.message_id == *message_id) {
                         return Ok(Acknowledged::Queue(serial));

@@ -6,6 +6,7 @@
 //! /user/43/queue/orders    the channel orders#43, to send to
 //! /user/a%2Fb/queue/orders the channel orders#a/b: a user's id is percent-encoded, and decoded once
 //! /queue/jobs              the work queue jobs
+//! /app/orders:create       the method orders:create, which the backend answers
 //! ```
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use gorani_auth::{ChannelNameError, personal_channel};
 const TOPIC: &str = "/topic/";
 const QUEUE: &str = "/queue/";
 const USER: &str = "/user/";
+const APP: &str = "/app/";
 /// The part between a user and the name of the channel.
 const USER_QUEUE: &str = "queue/";
 
@@ -25,13 +27,15 @@ pub(super) enum Destination<'a> {
     Channel(Cow<'a, str>),
     /// A work queue: each message goes to one of its consumers.
     Queue(&'a str),
+    /// A method of the backend.
+    Method(&'a str),
 }
 
 /// Why a text is no destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DestinationError {
     /// The prefix is unknown.
-    #[error("unknown destination: /topic/…, /queue/… and /user/queue/… are served")]
+    #[error("unknown destination: /topic/…, /queue/…, /user/queue/… and /app/… are served")]
     Prefix,
     /// A user destination of a session without a user, or of a user whose name cannot stand in a channel's.
     #[error("a user destination needs a user, and a name without # and ,")]
@@ -82,11 +86,24 @@ fn shared(text: &str) -> Result<Destination<'_>, DestinationError> {
             Ok(Destination::Channel(name.into()))
         };
     }
+    if let Some(method) = text.strip_prefix(APP) {
+        return if method.is_empty() { Err(DestinationError::Name) } else { Ok(Destination::Method(method)) };
+    }
     match text.strip_prefix(QUEUE) {
         Some("") => Err(DestinationError::Name),
         Some(name) => Ok(Destination::Queue(name)),
         None => Err(DestinationError::Prefix),
     }
+}
+
+/// The destination to which a client subscribes for replies to what it sends to a method.
+pub(super) fn reply_queue(text: &str) -> String {
+    format!("{USER}{USER_QUEUE}{}", text.strip_prefix(APP).unwrap_or(text))
+}
+
+/// The method whose replies come to a subscription of this destination.
+pub(super) fn method_of_queue(text: &str) -> Option<&str> {
+    text.strip_prefix(USER)?.strip_prefix(USER_QUEUE).filter(|method| !method.is_empty())
 }
 
 fn personal<'a>(name: &str, user: &str) -> Result<Destination<'a>, DestinationError> {
@@ -147,6 +164,17 @@ mod tests {
     fn item_55_a_queue_is_a_work_queue() {
         assert_eq!(to_subscribe("/queue/jobs", ""), Ok(Destination::Queue("jobs")));
         assert_eq!(to_send("/queue/", ""), Err(DestinationError::Name));
+    }
+
+    #[test]
+    fn a_destination_of_app_is_a_method_with_its_slashes() {
+        assert_eq!(to_send("/app/orders:create", "42"), Ok(Destination::Method("orders:create")));
+        assert_eq!(to_subscribe("/app/a/b", ""), Ok(Destination::Method("a/b")));
+        assert_eq!(to_send("/app/", "42"), Err(DestinationError::Name));
+        assert_eq!(to_send("/app", "42"), Err(DestinationError::Prefix));
+        assert_eq!(reply_queue("/app/a/b"), "/user/queue/a/b");
+        assert_eq!(method_of_queue("/user/queue/a/b"), Some("a/b"));
+        assert_eq!(method_of_queue("/user/queue/"), None);
     }
 
     #[test]
@@ -216,6 +244,7 @@ mod tests {
         match to_subscribe("/user/queue/orders", user)? {
             Destination::Channel(channel) => Ok(channel.into_owned()),
             Destination::Queue(queue) => Ok(format!("the queue {queue}")),
+            Destination::Method(method) => Ok(format!("the method {method}")),
         }
     }
 
@@ -223,6 +252,7 @@ mod tests {
         match to_send(&format!("/user/{user}/queue/orders"), "42")? {
             Destination::Channel(channel) => Ok(channel.into_owned()),
             Destination::Queue(queue) => Ok(format!("the queue {queue}")),
+            Destination::Method(method) => Ok(format!("the method {method}")),
         }
     }
 
@@ -266,16 +296,9 @@ mod tests {
 
     #[test]
     fn item_55_any_other_prefix_is_an_error() {
-        for text in [
-            "",
-            "chat",
-            "/app/chat",
-            "/exchange/a/b",
-            "topic/a",
-            "/user/42",
-            "/user/42/topic/a",
-            "/user/a/b/queue/c",
-        ] {
+        for text in
+            ["", "chat", "/exchange/a/b", "topic/a", "/user/42", "/user/42/topic/a", "/user/a/b/queue/c"]
+        {
             assert_eq!(to_send(text, "42"), Err(DestinationError::Prefix), "{text}");
         }
         assert_eq!(to_subscribe("/user/43/queue/orders", "42"), Err(DestinationError::Prefix));

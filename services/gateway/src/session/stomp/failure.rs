@@ -26,6 +26,8 @@ pub(super) struct Failure {
     command: Option<StompCommand>,
     receipt: Option<Box<str>>,
     lists_versions: bool,
+    /// True if the destination of the frame names nothing that is served.
+    is_not_served: bool,
     /// Most failures have none, and one may wait in its session for long.
     details: Option<Box<FailureDetails>>,
 }
@@ -46,6 +48,7 @@ impl Failure {
             command: None,
             receipt: None,
             lists_versions: false,
+            is_not_served: false,
             details: None,
         }
     }
@@ -58,6 +61,11 @@ impl Failure {
     /// A request is over a limit.
     pub(super) fn limit(text: &'static str) -> Self {
         Self { code: Some(ErrorCode::LIMIT_EXCEEDED.code), ..Self::new(Disconnect::BAD_REQUEST, text) }
+    }
+
+    /// The destination names nothing that is served.
+    pub(super) fn not_served(error: ErrorCode) -> Self {
+        Self { is_not_served: true, ..Self::from(error) }
     }
 
     /// No version in common.
@@ -105,7 +113,7 @@ impl Failure {
     /// True if a frame failed since its destination names nothing that is served.
     pub(super) fn is_bad_destination(&self) -> bool {
         let codes = [ErrorCode::BAD_REQUEST.code, ErrorCode::UNKNOWN_CHANNEL.code];
-        self.code.is_some_and(|code| codes.contains(&code))
+        self.is_not_served || self.code.is_some_and(|code| codes.contains(&code))
     }
 
     /// The body of the ERROR: the frame and its destination, the message, the reason.

@@ -6,7 +6,13 @@ use std::collections::VecDeque;
 use bytes::Buf;
 use gorani_protocol::stomp::{StompCommand, StompDecodeError, StompFrame};
 
-use super::{StompSession, StompState, StompSubscription, failure::Failure, transactions::Transactions};
+use super::{
+    StompSession, StompState, StompSubscription,
+    destination::{self, Destination},
+    failure::Failure,
+    state::SubscriptionSource,
+    transactions::Transactions,
+};
 use crate::{
     disconnect::Disconnect,
     refusal_log::LogCause,
@@ -29,7 +35,7 @@ fn held_bytes(frame: &StompFrame) -> usize {
 impl StompSession {
     /// Runs a frame, or keeps it if it has to wait.
     fn take(&mut self, frame: StompFrame, now: Now, actions: &mut Actions) {
-        if !self.waiting.is_empty() || self.budget.is_over() || self.has_to_wait() {
+        if !self.waiting.is_empty() || self.budget.is_over() || self.has_to_wait(&frame) {
             self.budget.count(size_of_frame(&frame));
             self.waiting_bytes += held_bytes(&frame);
             self.waiting.push_back(frame);
@@ -58,7 +64,7 @@ impl StompSession {
                 self.transaction(&frame, actions)
             }
             (StompState::Open, StompCommand::Disconnect) => {
-                self.disconnect(&frame);
+                self.disconnect(&frame, now);
                 Ok(())
             }
         };
@@ -105,7 +111,7 @@ impl StompSession {
 
     /// Runs what waited, as far as it can in this step.
     fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
-        while !self.budget.is_over() && !self.has_to_wait() {
+        while !self.budget.is_over() && !self.next_has_to_wait() {
             let Some(frame) = self.waiting.pop_front() else { break };
             self.waiting_bytes -= held_bytes(&frame);
             self.run(frame, now, actions);
@@ -118,11 +124,35 @@ impl StompSession {
         }
     }
 
-    /// True if the next frame must not run yet.
-    pub(super) fn has_to_wait(&self) -> bool {
+    /// True if the first frame that waits must not run yet.
+    pub(super) fn next_has_to_wait(&self) -> bool {
+        self.waiting.front().is_some_and(|frame| self.has_to_wait(frame))
+    }
+
+    /// True if a frame must not run yet.
+    fn has_to_wait(&self, frame: &StompFrame) -> bool {
         matches!(self.state, StompState::Entering(_))
             || self.receipts.is_full()
-            || self.subscriptions.iter().any(StompSubscription::is_under_way)
+            || self.calls.as_ref().is_some_and(|calls| calls.is_full() || calls.ending.is_some())
+            || self.subscriptions.iter().any(|known| known.is_under_way() && self.holds_back(known, frame))
+    }
+
+    /// True if a subscription that is not live yet holds a frame back. One that the backend decides on may take seconds: it holds
+    /// back only what is about its channel.
+    fn holds_back(&self, known: &StompSubscription, frame: &StompFrame) -> bool {
+        let SubscriptionSource::Channel(channel) = &known.source else { return false };
+        let (user, headers) = (&*self.identity.user, &frame.headers);
+        let destination = headers.get("destination").unwrap_or_default();
+        let is_of = |target| matches!(target, Ok(Destination::Channel(named)) if *named == **channel);
+        match frame.command {
+            _ if !known.is_asked => true,
+            StompCommand::Subscribe => is_of(destination::to_subscribe(destination, user)),
+            StompCommand::Send => is_of(destination::to_send(destination, user)),
+            StompCommand::Unsubscribe => known.name() == headers.get("id").unwrap_or(destination),
+            // It may send to the channel.
+            StompCommand::Commit => true,
+            _ => false,
+        }
     }
 
     /// Takes frames out of the bytes, as far as it can in this step. If the session is at its end, all bytes are taken.
@@ -170,9 +200,12 @@ impl StompSession {
     }
 
     /// The client sent DISCONNECT: open transactions are void, earlier requests are still answered.
-    fn disconnect(&mut self, frame: &StompFrame) {
+    fn disconnect(&mut self, frame: &StompFrame, now: Now) {
         self.transactions = Transactions::default();
         self.state = StompState::Leaving;
+        if self.calls.as_ref().is_some_and(|calls| calls.is_awaited()) {
+            self.clock.give_up_by = Some(now.instant + self.policy.call_grace);
+        }
         self.receipts.expect(0, frame.headers.get("receipt"), true);
     }
 

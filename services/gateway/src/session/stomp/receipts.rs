@@ -111,6 +111,25 @@ impl Receipts {
         Some(settled)
     }
 
+    /// What the frame of this ticket asks for has failed, and the client gets to know it by another message than its receipt.
+    pub(super) fn failed(&mut self, ticket: Ticket) {
+        let receipt = self.find(ticket).and_then(|frame| frame.settled.receipt.take());
+        self.receipt_bytes -= receipt.map_or(0, |receipt| receipt.len());
+    }
+
+    /// True if some frame is not done.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Frames before the last one are waited for no more.
+    pub(super) fn give_up(&mut self) {
+        self.outstanding = 0;
+        self.queue.retain(|frame| frame.settled.is_last);
+        self.receipt_bytes =
+            self.queue.iter().filter_map(|frame| frame.settled.receipt.as_deref()).map(str::len).sum();
+    }
+
     /// The next frame in line, if it is done.
     pub(super) fn pop(&mut self) -> Option<CompletedFrame> {
         if self.queue.front()?.left > 0 {

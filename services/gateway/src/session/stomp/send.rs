@@ -13,6 +13,7 @@ use gorani_protocol::{
 
 use super::{
     StompSession,
+    calls::AskedFor,
     destination::{self, Destination},
     failure::Failure,
     state::Acknowledged,
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::{
     format::message_headers::{CONTENT_TYPE, content_type, is_reserved},
+    proxy_call::ProxyRequest,
     session::{
         Actions, Now, Ticket,
         shared::{TAGS_MAX, TAGS_MAX_BYTES, recovery::retention},
@@ -33,38 +35,85 @@ impl StompSession {
         now: Now,
         actions: &mut Actions,
     ) -> Result<(), Failure> {
-        let sending = self.sending(frame, now)?;
+        let step = self.checked(frame, now)?;
         let receipt = frame.headers.get("receipt");
-        match frame.headers.get("transaction") {
-            Some(transaction) => {
-                self.transactions.keep(transaction, PendingCommit::Send(sending), &self.settings)?;
+        match (frame.headers.get("transaction"), step) {
+            (Some(transaction), step) => {
+                self.transactions.keep(transaction, step, &self.settings)?;
                 self.receipts.expect(0, receipt, false);
             }
-            None => {
+            (None, PendingCommit::Rpc(call)) => {
                 let ticket = self.receipts.expect(1, receipt, false);
-                actions.push(sending.action(ticket));
+                self.call_rpc(ticket, call, actions);
+            }
+            (None, step) => {
+                let ticket = self.receipts.expect(1, receipt, false);
+                self.run_in_order(ticket, step, actions);
             }
         }
         Ok(())
     }
 
     /// Checks a SEND: its destination, what it may, what it holds.
-    fn sending(&self, frame: &StompFrame, now: Now) -> Result<ValidSend, Failure> {
+    fn checked(&self, frame: &StompFrame, now: Now) -> Result<PendingCommit, Failure> {
         let headers = &frame.headers;
         let destination = headers.get("destination").ok_or(Failure::bad("no destination"))?;
-        let (name, options) = match destination::to_send(destination, &self.identity.user)? {
+        let (name, options, proxy) = match destination::to_send(destination, &self.identity.user)? {
             Destination::Channel(channel) => {
-                let options = self.may_send(&channel)?;
-                (Arc::from(&*channel), Some(options))
+                let proxy = self.policy.publish_proxy(&channel).filter(|_| !self.is_backend());
+                let options = match proxy {
+                    // The backend decides, and the options are those of the channel by then.
+                    Some(_) => self.policy.channel_options(&channel).map(|_| PublishOptions::default())?,
+                    None => self.may_send(&channel)?,
+                };
+                (Arc::from(&*channel), Some(options), proxy)
             }
             Destination::Queue(queue) => {
                 self.check_queue(queue, true, now)?;
-                (Arc::from(queue), None)
+                (Arc::from(queue), None, None)
+            }
+            Destination::Method(method) => {
+                return Ok(PendingCommit::Rpc(self.rpc_call(frame, destination, method, None)?));
             }
         };
         let mut publication = publication(headers, frame.body.clone(), now.unix_ms)?;
         publication.info = Some(self.identity.info_for(Bytes::new()));
-        Ok(ValidSend { name, publication, options })
+        Ok(PendingCommit::Send(ValidSend { name, publication, options, proxy }))
+    }
+
+    /// Runs a SEND or a step of a transaction, unless the backend is asked about one before it.
+    fn run_in_order(&mut self, ticket: Ticket, step: PendingCommit, actions: &mut Actions) {
+        match &mut self.calls {
+            Some(calls) if calls.holds_sends() => calls.hold_send(ticket, step),
+            _ => self.run_step(ticket, step, actions),
+        }
+    }
+
+    fn run_step(&mut self, ticket: Ticket, step: PendingCommit, actions: &mut Actions) {
+        match step {
+            PendingCommit::Send(send) => match (send.proxy, &mut self.calls) {
+                (Some(proxy), Some(calls)) => {
+                    let request = ProxyRequest::Publish { channel: send.name.clone(), data: send.payload() };
+                    let asked = AskedFor::Publish(Box::new(send));
+                    actions.push(calls.ask((ticket, asked), proxy, request));
+                }
+                _ => actions.push(send.action(ticket)),
+            },
+            PendingCommit::Rpc(call) => self.call_rpc(ticket, call, actions),
+            PendingCommit::Settle(Acknowledged::Queue(serial), is_handled)
+                if self.acknowledge_serial(serial, is_handled, ticket, actions) => {}
+            // Acknowledged together with a later one of the same transaction: that is done.
+            PendingCommit::Settle(..) => {
+                self.receipts.done(ticket);
+            }
+        }
+    }
+
+    /// Runs what waited for the backend's answer to a SEND.
+    pub(super) fn run_steps(&mut self, actions: &mut Actions) {
+        while let Some((ticket, step)) = self.calls.as_mut().and_then(|calls| calls.next_send()) {
+            self.run_step(ticket, step, actions);
+        }
     }
 
     /// The options for publishing into a channel, or a failure if the session may not.
@@ -109,17 +158,8 @@ impl StompSession {
         kept.iter().for_each(|kept| self.budget.count(kept.bytes()));
         let waits = |kept: &&PendingCommit| !matches!(kept, PendingCommit::Settle(Acknowledged::Channel, _));
         let Ticket(mut ticket) = self.receipts.expect(kept.iter().filter(waits).count(), receipt, false);
-        for kept in kept {
-            match kept {
-                PendingCommit::Send(sending) => actions.push(sending.action(Ticket(ticket))),
-                PendingCommit::Settle(Acknowledged::Channel, _) => continue,
-                PendingCommit::Settle(Acknowledged::Queue(serial), is_handled) => {
-                    if !self.acknowledge_serial(serial, is_handled, Ticket(ticket), actions) {
-                        // Acknowledged together with a later one of the same transaction: that is done.
-                        self.receipts.done(Ticket(ticket));
-                    }
-                }
-            }
+        for kept in kept.into_iter().filter(|kept| waits(&kept)) {
+            self.run_in_order(Ticket(ticket), kept, actions);
             ticket = ticket.wrapping_add(1);
         }
         Ok(())
@@ -149,7 +189,7 @@ pub(super) fn publication(headers: &Headers, body: Bytes, time_ms: u64) -> Resul
 
 /// The kind of a body for the other protocols. A body that is called JSON and is not is kept as text: its bytes are passed on as
 /// they are.
-fn kind_of(declared: Option<&str>, body: &[u8]) -> DataKind {
+pub(super) fn kind_of(declared: Option<&str>, body: &[u8]) -> DataKind {
     let media =
         declared.unwrap_or("text/plain").split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_json = media == "application/json" || media.ends_with("+json");

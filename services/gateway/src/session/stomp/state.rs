@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     format::message_headers::{self, FrameStyle, SubscriptionHeaders},
+    proxy_call::SubscribeGrant,
     session::{
         Actions, Now, Subscribed, Ticket,
         shared::deadlines::{FAR, Pings, is_due},
@@ -36,6 +37,8 @@ pub(super) enum StompState {
 pub(super) enum Access {
     /// The rules decide, except for what its token allows.
     Client(Box<ConnectionClaims>),
+    /// The rules decide, except for these channels, which the connect proxy granted.
+    Granted(Box<[(Box<str>, SubscribeGrant)]>),
     /// No rule applies: a backend is trusted, as with a key of the API.
     Backend,
 }
@@ -50,6 +53,8 @@ impl Default for Access {
 pub(super) enum SubscriptionSource {
     Channel(Arc<str>),
     Queue(QueueConsumer),
+    /// Only what the backend replies to this session.
+    Replies,
 }
 
 /// The mode of acknowledging.
@@ -70,6 +75,8 @@ pub(super) struct StompSubscription {
     pub(super) ack_mode: AckMode,
     /// The ticket of the request to the node that is pending for it.
     pub(super) under_way: Option<Ticket>,
+    /// True if the backend decides on it: then only frames of the same channel wait while the request is pending.
+    pub(super) is_asked: bool,
     pub(super) expires: Option<Instant>,
     pub(super) asked_recovery: bool,
 }
@@ -82,6 +89,11 @@ impl StompSubscription {
     /// The name that identifies it within its session: the id, or the destination if 1.0 gave none.
     pub(super) fn name(&self) -> &str {
         self.shown.id.as_deref().unwrap_or(&self.shown.destination)
+    }
+
+    /// True if it gets nothing but replies.
+    pub(super) fn is_replies(&self) -> bool {
+        matches!(self.source, SubscriptionSource::Replies)
     }
 
     pub(super) fn is_of(&self, channel: &str) -> bool {
@@ -213,6 +225,8 @@ pub(super) struct StompDeadlines {
     pub(super) expires: Option<Instant>,
     /// The time at which the earliest subscription ends.
     pub(super) subscription_expires: Option<Instant>,
+    /// The time at which a session that goes waits no longer for what is under way.
+    pub(super) give_up_by: Option<Instant>,
     /// The time at which a session is closed after DISCONNECT.
     pub(super) leave_by: Option<Instant>,
 }
@@ -228,6 +242,7 @@ impl StompDeadlines {
             pings: Pings::default(),
             expires: None,
             subscription_expires: None,
+            give_up_by: None,
             leave_by: None,
         }
     }
@@ -281,8 +296,15 @@ impl StompDeadlines {
         }
         let silent_at = self.silent_at().filter(|_| reads);
         let pings = self.pings.deadline();
-        let all =
-            [self.connect_by, self.next_beat, silent_at, pings, self.expires, self.subscription_expires];
+        let all = [
+            self.connect_by,
+            self.next_beat,
+            silent_at,
+            pings,
+            self.expires,
+            self.subscription_expires,
+            self.give_up_by,
+        ];
         all.into_iter().flatten().min()
     }
 }

@@ -2,13 +2,16 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use gorani_auth::ChannelOptions;
 use gorani_broker::Position;
 use gorani_protocol::stomp::{StompFrame, Version};
 
 use super::{
     StompSession,
+    calls::AskedFor,
     consumer::prefetch,
-    destination::{self, Destination},
+    destination::{self, Destination, DestinationError},
     failure::Failure,
     state::{AckMode, QueueConsumer, RecoveryInProgress, StompSubscription, SubscriptionSource},
 };
@@ -18,6 +21,7 @@ use crate::{
         encoding::SubscriptionFormat,
         message_headers::{MessageHeaders, SubscriptionHeaders},
     },
+    proxy_call::ProxyRequest,
     session::{
         Action, Actions, Now, Outcome, Session as _, SubscribeParams, Subscribed, Ticket,
         shared::{
@@ -73,7 +77,27 @@ impl StompSession {
         let recover = position(headers.get("offset"), headers.get("epoch"))?;
         let acks = ack_mode != AckMode::Auto;
         let shown = SubscriptionHeaders { id: id.map(Into::into), destination: destination.into(), acks };
-        match destination::to_subscribe(destination, &self.identity.user)? {
+        let target = match destination::to_subscribe(destination, &self.identity.user) {
+            Err(error) if recover.is_none() && self.has_replies(error, destination) => None,
+            target => Some(target?),
+        };
+        let Some(target) = target else {
+            self.subscribe_replies(shown, ack_mode);
+            self.receipts.expect(0, headers.get("receipt"), false);
+            return Ok(());
+        };
+        match target {
+            Destination::Method(_) if recover.is_some() => {
+                Err(Failure::bad("the backend's answer has no offsets"))
+            }
+            Destination::Method(method) => {
+                let name = id.unwrap_or(destination);
+                let call = self.rpc_call(frame, destination, method, Some(name))?;
+                self.subscribe_replies(shown, ack_mode);
+                let ticket = self.receipts.expect(1, headers.get("receipt"), false);
+                self.call_rpc(ticket, call, actions);
+                Ok(())
+            }
             Destination::Channel(channel) => {
                 let channel: Arc<str> = (*channel).into();
                 self.subscribe_channel(frame, channel, (shown, ack_mode), recover, now, actions)
@@ -90,6 +114,7 @@ impl StompSession {
                     source,
                     ack_mode,
                     under_way: None,
+                    is_asked: false,
                     expires: None,
                     asked_recovery: false,
                 });
@@ -110,50 +135,111 @@ impl StompSession {
         actions: &mut Actions,
     ) -> Result<(), Failure> {
         let token = frame.headers.get("token").filter(|token| !token.is_empty());
-        let (options, info, expires_at) = self.may_subscribe(&channel, token, now, |granted| {
-            (granted.options, raw_bytes(granted.info), granted.expires_at)
-        })?;
-        // The position is tracked wherever the options let a client ask for it.
-        let features = SubscriptionFeatures::granted(&options, RequestedFeatures::ALL);
+        let receipt = frame.headers.get("receipt");
+        let known = self.subscriptions.iter().find(|known| known.is_of(&channel));
+        let is_first = known.is_none();
         let asked_recovery = recover.is_some();
-        if asked_recovery && !features.recoverable {
-            return Err(ErrorCode::NOT_AVAILABLE.into());
+        let source = SubscriptionSource::Channel(channel.clone());
+        let mut subscription = StompSubscription {
+            shown,
+            source,
+            ack_mode,
+            under_way: None,
+            is_asked: false,
+            expires: known.and_then(|known| known.expires),
+            asked_recovery,
+        };
+        let proxy = self.proxy_of_subscribe(&channel, token);
+        if let (true, Some(proxy), Some(calls)) = (is_first, proxy, &mut self.calls) {
+            self.policy.channel_options(&channel)?;
+            let ticket = self.receipts.expect(1, receipt, false);
+            (subscription.under_way, subscription.is_asked) = (Some(ticket), true);
+            self.subscriptions.push(subscription);
+            let request = ProxyRequest::Subscribe { channel, token: String::new(), data: None };
+            actions.push(calls.ask((ticket, AskedFor::Subscribe(recover)), proxy, request));
+            return Ok(());
         }
-        let is_first = !self.is_subscribed(&channel);
+        // The backend's decision on a channel holds for all subscriptions of the session to it.
+        let granted = match proxy {
+            Some(_) => None,
+            None => Some(self.may_subscribe(&channel, token, now, |granted| {
+                (granted.options, raw_bytes(granted.info), granted.expires_at)
+            })?),
+        };
+        if let Some((options, _, expires_at)) = &granted {
+            if asked_recovery && !is_recoverable(options) {
+                return Err(ErrorCode::NOT_AVAILABLE.into());
+            }
+            subscription.expires = end_of(*expires_at, Duration::ZERO, now);
+        }
         if asked_recovery && !is_first {
             return Err(Failure::bad("only the first subscription of a destination can recover"));
         }
-        let receipt = frame.headers.get("receipt");
-        let expires = end_of(expires_at, Duration::ZERO, now);
-        let source = SubscriptionSource::Channel(channel.clone());
-        let mut subscription =
-            StompSubscription { shown, source, ack_mode, under_way: None, expires, asked_recovery };
-        if !is_first {
-            self.subscriptions.push(subscription);
-            self.receipts.expect(0, receipt, false);
-            let format = self.format(&channel);
-            actions.show(channel, format);
-        } else {
-            let ticket = self.receipts.expect(1, receipt, false);
-            subscription.under_way = Some(ticket);
-            self.subscriptions.push(subscription);
-            let request = SubscribeParams {
-                info: self.identity.info_for(info),
-                retention: retention(&options),
-                positioned: features.positioned,
-                recover,
-                recover_max_bytes: self.policy.settings.reply_max_bytes,
-                presence: options.presence,
-                announce: options.join_leave,
-                // STOMP has no frame for joins and leaves.
-                join_leave: false,
-                format: self.format(&channel),
-                channel,
-            };
-            actions.push(Action::Subscribe(ticket, request));
+        match granted.filter(|_| is_first) {
+            Some((options, info, _)) => {
+                let ticket = self.receipts.expect(1, receipt, false);
+                subscription.under_way = Some(ticket);
+                self.subscriptions.push(subscription);
+                self.join(ticket, channel, (&options, info), recover, actions);
+            }
+            None => {
+                self.subscriptions.push(subscription);
+                self.receipts.expect(0, receipt, false);
+                let format = self.format(&channel);
+                actions.show(channel, format);
+            }
         }
         self.watch_expiry();
         Ok(())
+    }
+
+    /// Joins the channel of the subscription that has this ticket.
+    pub(super) fn join(
+        &mut self,
+        ticket: Ticket,
+        channel: Arc<str>,
+        (options, info): (&ChannelOptions, Bytes),
+        recover: Option<Position>,
+        actions: &mut Actions,
+    ) {
+        let request = SubscribeParams {
+            info: self.identity.info_for(info),
+            retention: retention(options),
+            // The position is tracked wherever the options let a client ask for it.
+            positioned: SubscriptionFeatures::granted(options, RequestedFeatures::ALL).positioned,
+            recover,
+            recover_max_bytes: self.policy.settings.reply_max_bytes,
+            presence: options.presence,
+            announce: options.join_leave,
+            // STOMP has no frame for joins and leaves.
+            join_leave: false,
+            format: self.format(&channel),
+            channel,
+        };
+        actions.push(Action::Subscribe(ticket, request));
+    }
+
+    /// True if a subscription gets the backend's replies although there is no channel of its name: its client has no user, or one
+    /// that cannot stand in a channel's name.
+    fn has_replies(&self, error: DestinationError, destination: &str) -> bool {
+        let rpc = &self.policy.proxies.rpc;
+        error == DestinationError::User
+            && self.calls.is_some()
+            && destination::method_of_queue(destination).is_some()
+            && (rpc.without_namespace.is_some() || rpc.namespaces.values().any(Option::is_some))
+    }
+
+    /// Opens a subscription that gets replies alone.
+    fn subscribe_replies(&mut self, shown: SubscriptionHeaders, ack_mode: AckMode) {
+        self.subscriptions.push(StompSubscription {
+            shown,
+            source: SubscriptionSource::Replies,
+            ack_mode,
+            under_way: None,
+            is_asked: false,
+            expires: None,
+            asked_recovery: false,
+        });
     }
 
     /// Ends the channel subscriptions of a session that is about to end: no message follows what it has just written.
@@ -166,7 +252,7 @@ impl StompSession {
                 }
                 false
             }
-            SubscriptionSource::Queue(_) => true,
+            SubscriptionSource::Queue(_) | SubscriptionSource::Replies => true,
         });
         for channel in left {
             actions.forget_release(&channel);
@@ -175,7 +261,7 @@ impl StompSession {
         self.watch_expiry();
     }
 
-    fn watch_expiry(&mut self) {
+    pub(super) fn watch_expiry(&mut self) {
         self.clock.subscription_expires = self.subscriptions.iter().filter_map(|known| known.expires).min();
     }
 
@@ -252,6 +338,8 @@ impl StompSession {
                 actions.forget_release(&channel);
                 actions.push(Action::Unsubscribe(channel));
             }
+            // The backend's answer may still come, and is dropped.
+            SubscriptionSource::Replies => {}
             SubscriptionSource::Queue(mut consumer) => {
                 if let Some(ticket) = consumer.taking {
                     // What may be on its way goes back when it is here.
@@ -273,6 +361,11 @@ impl StompSession {
             self.fail(Failure::of_disconnect(disconnect), actions);
         }
     }
+}
+
+/// True if what was missed in a channel can be asked for.
+pub(super) fn is_recoverable(options: &ChannelOptions) -> bool {
+    SubscriptionFeatures::granted(options, RequestedFeatures::ALL).recoverable
 }
 
 /// The mode in which messages are to be acknowledged.

@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod acknowledging;
+mod app;
 mod connecting;
 mod consuming;
+mod deciding;
 mod ending;
 mod forging;
 mod heart_beats;
 mod limits;
 mod ordering;
+mod proxied;
 mod sending;
 mod subscribing;
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use gorani_broker::{Publication, PublishOptions};
 
-use super::{failure::Failure, state::Acknowledged};
+use super::{calls::RpcCall, failure::Failure, state::Acknowledged};
 use crate::{
+    proxy_call::{ProxyId, ProxyPayload},
     session::{Action, Ticket},
     settings::StompSettings,
 };
@@ -31,6 +32,8 @@ struct Transaction {
 #[derive(Debug)]
 pub(super) enum PendingCommit {
     Send(ValidSend),
+    /// A call of `/app`.
+    Rpc(Box<RpcCall>),
     /// An ACK (true) or NACK.
     Settle(Acknowledged, bool),
 }
@@ -39,6 +42,7 @@ impl PendingCommit {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Send(sending) => sending.bytes(),
+            Self::Rpc(call) => call.bytes(),
             Self::Settle(..) => size_of::<Self>(),
         }
     }
@@ -107,6 +111,8 @@ pub(super) struct ValidSend {
     pub(super) publication: Publication,
     /// The options of the channel; a queue has none.
     pub(super) options: Option<PublishOptions>,
+    /// The proxy that decides on it.
+    pub(super) proxy: Option<ProxyId>,
 }
 
 impl ValidSend {
@@ -114,6 +120,11 @@ impl ValidSend {
     pub(super) fn bytes(&self) -> usize {
         let tags: usize = self.publication.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.name.len() + self.publication.data.len() + tags + size_of::<Self>()
+    }
+
+    /// What it sends, for the backend that decides on it.
+    pub(super) fn payload(&self) -> ProxyPayload {
+        ProxyPayload { data: self.publication.data.clone(), kind: self.publication.kind }
     }
 
     /// The action that sends it.
