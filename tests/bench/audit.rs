@@ -7,6 +7,7 @@
 pub(crate) mod backend;
 pub(crate) mod check;
 pub(crate) mod cluster;
+mod hooks;
 pub(crate) mod ledger;
 mod scenario;
 pub(crate) mod subscriber;
@@ -29,6 +30,7 @@ use clap::{Args, ValueEnum as _};
 use self::{
     check::{Counts, Readiness, check, recovery},
     cluster::{Cluster, NODES, until},
+    hooks::HookScenario,
     ledger::{Ledger, channel_name},
     scenario::{Lengths, Scenario},
     subscriber::{Record, Subscriber},
@@ -54,6 +56,12 @@ pub(crate) struct AuditFlags {
     /// What breaks; all of it, one after the other, if nothing is named
     #[arg(long, value_delimiter = ',', value_enum)]
     scenario: Vec<Scenario>,
+    /// What breaks while the backend is told by hooks; all of it if neither this nor a scenario is named
+    #[arg(long, value_delimiter = ',', value_enum)]
+    hooks: Vec<HookScenario>,
+    /// Seconds for which the backend of the hooks is down in its scenario; 60, with --brief 5
+    #[arg(long)]
+    down_seconds: Option<u64>,
     /// Seconds of load in each scenario, beside the time that the fault takes
     #[arg(long, default_value_t = 20)]
     seconds: u32,
@@ -80,15 +88,52 @@ pub(crate) struct AuditFlags {
 pub(crate) fn run(flags: &AuditFlags) -> io::Result<()> {
     let load = report::load();
     gorani_tests::binary::node();
-    let scenarios = if flags.scenario.is_empty() { Scenario::value_variants() } else { &flags.scenario };
-    let audit = |scenario: Scenario| -> io::Result<Verdict> {
+    let is_all = flags.scenario.is_empty() && flags.hooks.is_empty();
+    let scenarios = if is_all { Scenario::value_variants() } else { &flags.scenario };
+    let verdicts = in_parallel(scenarios, flags.parallel, |scenario| {
         eprintln!("audit: {}", scenario.name());
         let verdict = Audit::new(flags, scenario).run()?;
         verdict.tell();
         Ok(verdict)
-    };
+    })?;
+    let scenarios = if is_all { HookScenario::value_variants() } else { &flags.hooks };
+    let hooks = in_parallel(scenarios, flags.parallel, |scenario| {
+        eprintln!("audit: hooks {scenario:?}");
+        let verdict = hooks::run(flags, scenario)?;
+        verdict.tell();
+        Ok(verdict)
+    })?;
+    let text = format!(
+        "- {NODES} nodes of 2 workers, {} subscribers on {} channels with history, {} publications a second from {BACKENDS} backends, \
+         {} s of load beside the fault\n- Redis with appendonly, appendfsync always\n\n{}\n{}\n{}\n{}",
+        flags.subscribers,
+        flags.channels,
+        flags.rate,
+        flags.load().as_secs(),
+        report::grid(&verdict::table(&verdicts)),
+        verdict::LEGEND,
+        report::grid(&hooks::table(&hooks)),
+        hooks::LEGEND,
+    );
+    println!("{load}\n{text}");
+    if flags.write {
+        println!("written to {}", report::write_text("audit", &load, &text)?.display());
+    }
+    let failed =
+        verdicts.iter().filter(|verdict| !verdict.is_good()).map(|verdict| verdict.scenario.as_str());
+    let of_hooks = hooks.iter().filter(|verdict| !verdict.is_good()).map(hooks::HookVerdict::name);
+    let failed: Vec<&str> = failed.chain(of_hooks).collect();
+    if failed.is_empty() { Ok(()) } else { Err(io::Error::other(format!("failed: {}", failed.join(", ")))) }
+}
+
+/// Runs scenarios, some at a time, and gives their verdicts in the same order.
+fn in_parallel<S: Copy + Sync, V: Send>(
+    scenarios: &[S],
+    at_a_time: u8,
+    audit: impl Fn(S) -> io::Result<V> + Sync,
+) -> io::Result<Vec<V>> {
     let mut verdicts = Vec::new();
-    for together in scenarios.chunks(flags.parallel.into()) {
+    for together in scenarios.chunks(at_a_time.into()) {
         let ended = thread::scope(|scope| {
             let begun: Vec<_> = together.iter().map(|scenario| scope.spawn(|| audit(*scenario))).collect();
             begun.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
@@ -97,26 +142,7 @@ pub(crate) fn run(flags: &AuditFlags) -> io::Result<()> {
             verdicts.push(verdict.map_err(|_| io::Error::other("an audit panicked"))??);
         }
     }
-    let text = format!(
-        "- {NODES} nodes of 2 workers, {} subscribers on {} channels with history, {} publications a second from {BACKENDS} backends, \
-         {} s of load beside the fault\n- Redis with appendonly, appendfsync always\n\n{}\n{}",
-        flags.subscribers,
-        flags.channels,
-        flags.rate,
-        flags.load().as_secs(),
-        report::grid(&verdict::table(&verdicts)),
-        verdict::LEGEND,
-    );
-    println!("{load}\n{text}");
-    if flags.write {
-        println!("written to {}", report::write_text("audit", &load, &text)?.display());
-    }
-    let failed: Vec<&str> = verdicts
-        .iter()
-        .filter(|verdict| !verdict.is_good())
-        .map(|verdict| verdict.scenario.as_str())
-        .collect();
-    if failed.is_empty() { Ok(()) } else { Err(io::Error::other(format!("failed: {}", failed.join(", ")))) }
+    Ok(verdicts)
 }
 
 impl AuditFlags {

@@ -16,6 +16,7 @@
     reason = "no worker of a server runs here: to wait for a process is to look again"
 )]
 
+mod asked;
 mod attack;
 mod audit;
 mod client_process;
@@ -94,11 +95,16 @@ enum Program {
     Storm(storm::StormFlags),
     /// Whether what is accepted reaches everybody, once and in order, while things break
     Audit(audit::AuditFlags),
+    /// A backend that is asked and told, and clients that return all at once to one that is slow
+    Backend(asked::BackendFlags),
     /// Hostile clients from ten addresses, and what honest clients notice of them
     Attack(attack::AttackFlags),
     /// The subscribers of one node of a crowd
     #[command(hide = true)]
     CrowdClient(crowd::client::ClientFlags),
+    /// Clients of one node that asks a slow backend
+    #[command(hide = true)]
+    BackendClient(asked::client::ClientFlags),
     /// The clients of one node of a storm
     #[command(hide = true)]
     StormClient(storm::clients::ClientFlags),
@@ -144,6 +150,8 @@ fn main() -> ExitCode {
         None => run(&flags),
         Some(Program::Audit(flags)) => audit::run(flags),
         Some(Program::Attack(flags)) => attack::run(flags),
+        Some(Program::Backend(flags)) => asked::run(flags),
+        Some(Program::BackendClient(flags)) => asked::client::run(flags),
         Some(Program::Transports(flags)) => transports::run(flags),
         Some(Program::Queue(flags)) => queue::run(flags),
         Some(Program::Crowd(flags)) => crowd::run(flags),

@@ -49,6 +49,11 @@ impl Redis {
         Self::start_with(Vec::new())
     }
 
+    /// As [`Redis::start`], but it writes no file: to measure what else it costs.
+    pub fn without_file() -> Self {
+        Self::start_with(vec!["--appendonly".to_owned(), "no".to_owned()])
+    }
+
     /// As [`Redis::start`], as a replica of another one.
     pub fn replica_of(primary: SocketAddr) -> Self {
         Self::start_with(vec!["--replicaof".to_owned(), primary.ip().to_string(), primary.port().to_string()])

@@ -26,7 +26,7 @@ use super::ledger::Position;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// The SDKs' patience with a command, and with a connection.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much later than announced the SDKs let a ping be.
 const PING_DELAY: Duration = Duration::from_secs(10);
 
@@ -90,7 +90,7 @@ enum End {
     Terminal(String),
 }
 
-type Socket = WebSocketStream<TcpStream>;
+pub(crate) type Socket = WebSocketStream<TcpStream>;
 
 impl Subscriber {
     /// Runs for ever.
@@ -252,7 +252,7 @@ impl Subscriber {
     }
 }
 
-async fn open(node: SocketAddr) -> Option<Socket> {
+pub(crate) async fn open(node: SocketAddr) -> Option<Socket> {
     let stream = TcpStream::connect(node).await.ok()?;
     stream.set_nodelay(true).ok()?;
     let request = format!("ws://{node}{PATH}").into_client_request().ok()?;

@@ -119,6 +119,14 @@ impl Recorder {
         self.recorded.0.lock().unwrap().clone()
     }
 
+    /// Looks at what it has so far, without a copy.
+    ///
+    /// # Panics
+    /// If another thread has panicked meanwhile.
+    pub fn look<T>(&self, look: impl FnOnce(&Recorded) -> T) -> T {
+        look(&self.recorded.0.lock().unwrap())
+    }
+
     /// Waits until what was recorded is as expected.
     ///
     /// # Panics
