@@ -140,7 +140,8 @@ fn a_pong_overtakes_all_commands_that_wait_for_the_backend() {
     }
     client.pass(30);
     client.say_text("{}");
-    client.pass(8);
+    client.advance(Duration::from_secs(10));
+    client.signal(Signal::Timer);
     assert_eq!(client.closed_with(), 0, "it answered its ping");
 }
 
