@@ -3,12 +3,10 @@
 use std::num::NonZeroUsize;
 
 use super::{asking::*, *};
-use crate::proxy_call::{
-    ProxyAnswer, ProxyCall, ProxyRequest, ProxyResult, ProxyRoutes, PublishGrant, SubscribeGrant,
-};
+use crate::proxy_call::{ProxyAnswer, ProxyCall, ProxyRequest, ProxyResult, ProxyRoutes, SubscribeGrant};
 
 fn publish_granted() -> Outcome {
-    let granted = ProxyResult::Publish(Box::new(PublishGrant::default()));
+    let granted = ProxyResult::Publish(Box::default());
     Outcome::Proxied(Box::new(Ok(ProxyAnswer::Result(granted))))
 }
 
