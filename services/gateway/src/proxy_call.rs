@@ -84,6 +84,9 @@ impl ProxyRoutes {
 
     /// The proxies of a channel.
     pub fn channel(&self, channel: &str) -> ChannelProxies {
+        if self.namespaces.is_empty() && self.without_namespace == ChannelProxies::default() {
+            return ChannelProxies::default();
+        }
         match ChannelName::parse(channel).namespace {
             Some(namespace) => self.namespaces.get(namespace).copied().unwrap_or_default(),
             None => self.without_namespace,

@@ -226,6 +226,33 @@ impl From<Refused> for HttpRefusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        disconnect::ProxyError,
+        settings::connect_codes::{ConnectStatusSettings, StatusOfCodeSettings, StatusResponseSettings},
+    };
+
+    #[test]
+    fn a_connect_that_the_backend_refuses_has_the_status_of_its_error_or_the_one_that_the_settings_name() {
+        let error = |code, temporary| ProxyError { code, message: "no".to_owned(), temporary };
+        let mut settings = ClientSettings::default();
+        let refused = |error, settings: &ClientSettings| {
+            let refusal = HttpRefusal::of_connect(Refused::Backend(error), settings);
+            let response = refusal.response();
+            let retry = response.headers().get(header::RETRY_AFTER).cloned();
+            (response.status().as_u16(), retry.map(|retry| retry.to_str().unwrap_or_default().to_owned()))
+        };
+        assert_eq!(refused(error(1000, false), &settings), (403, None));
+        assert_eq!(refused(error(100, true), &settings), (503, Some("5".to_owned())));
+        let to = StatusResponseSettings { status_code: 418, body: "a teapot".to_owned() };
+        settings.connect_code_to_http_response = ConnectStatusSettings {
+            enabled: true,
+            transforms: vec![StatusOfCodeSettings { code: 1000, to }],
+        };
+        assert_eq!(refused(error(1000, false), &settings), (418, None));
+        // An error of the node's own keeps its status, unless the settings name one.
+        let own = HttpRefusal::of_connect(ErrorCode::TOKEN_EXPIRED.into(), &settings);
+        assert_eq!(own, ErrorCode::TOKEN_EXPIRED.into());
+    }
 
     #[test]
     fn whoever_is_to_come_again_is_told_so_by_the_status_too() {

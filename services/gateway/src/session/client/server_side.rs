@@ -92,6 +92,11 @@ impl ClientSession {
     /// The server ends a subscription and says why.
     pub(super) fn server_unsubscribe(&mut self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
         let Some(subscription) = self.remove(channel) else { return };
+        let pending = subscription.under_way.and_then(|ticket| self.pending.get(&ticket));
+        if pending.is_some_and(|pending| pending.proxied().is_some()) {
+            // The backend is still asked about it: there is nothing to leave.
+            return self.write_unsubscribed(channel, why, actions);
+        }
         self.forget_epoch(channel, why == Unsubscribed::INSUFFICIENT_STATE);
         actions.forget_release(channel);
         self.write_unsubscribed(channel, why, actions);

@@ -4,9 +4,7 @@
 use proptest::prelude::*;
 
 use super::{asking::*, *};
-use crate::proxy_call::{
-    ProxyAnswer, ProxyFailure, ProxyPayload, ProxyRequest, ProxyResult, PublishGrant, SubscribeGrant,
-};
+use crate::proxy_call::{ProxyAnswer, ProxyFailure, ProxyPayload, ProxyRequest, ProxyResult};
 
 /// A command of a client; channels by number.
 #[derive(Debug, Clone, Copy)]
@@ -102,8 +100,8 @@ fn outcome(asked: ProxyOrBroker, is_good: bool) -> Outcome {
         return Outcome::Proxied(Box::new(Err(ProxyFailure::Unknown)));
     }
     let result = match request {
-        ProxyRequest::Subscribe { .. } => ProxyResult::Subscribe(Box::new(SubscribeGrant::default())),
-        ProxyRequest::Publish { .. } => ProxyResult::Publish(Box::new(PublishGrant::default())),
+        ProxyRequest::Subscribe { .. } => ProxyResult::Subscribe(Box::default()),
+        ProxyRequest::Publish { .. } => ProxyResult::Publish(Box::default()),
         _ => ProxyResult::Rpc(None),
     };
     Outcome::Proxied(Box::new(Ok(ProxyAnswer::Result(result))))

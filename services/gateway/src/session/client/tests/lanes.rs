@@ -3,12 +3,10 @@
 use std::num::NonZeroUsize;
 
 use super::{asking::*, *};
-use crate::proxy_call::{
-    ProxyAnswer, ProxyCall, ProxyRequest, ProxyResult, ProxyRoutes, PublishGrant, SubscribeGrant,
-};
+use crate::proxy_call::{ProxyAnswer, ProxyCall, ProxyRequest, ProxyResult, ProxyRoutes, SubscribeGrant};
 
 fn publish_granted() -> Outcome {
-    let granted = ProxyResult::Publish(Box::new(PublishGrant::default()));
+    let granted = ProxyResult::Publish(Box::default());
     Outcome::Proxied(Box::new(Ok(ProxyAnswer::Result(granted))))
 }
 
@@ -140,7 +138,8 @@ fn a_pong_overtakes_all_commands_that_wait_for_the_backend() {
     }
     client.pass(30);
     client.say_text("{}");
-    client.pass(8);
+    client.advance(Duration::from_secs(10));
+    client.signal(Signal::Timer);
     assert_eq!(client.closed_with(), 0, "it answered its ping");
 }
 
