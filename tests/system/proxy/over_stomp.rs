@@ -186,10 +186,10 @@ fn a_disconnect_waits_for_its_calls() {
 fn heart_beats_go_on_while_a_call_is_pending() {
     let (backend, tcp) = (Backend::in_order(vec![Answer::result(json!({})).held()]), free_address());
     let settings = with_stomp(asking(&backend), tcp).set("rpc.proxy.timeout", "\"20s\"");
-    let _node = Node::start(settings.set("stomp.heart_beat_send", "\"100ms\""));
+    let _node = Node::start(settings.set("stomp.heart_beat_send", "\"1s\""));
     let mut client = RawSocket::connect(tcp);
     client
-        .write(b"CONNECT\naccept-version:1.2\nheart-beat:0,100\n\n\0SEND\ndestination:/app/a\n\n\0")
+        .write(b"CONNECT\naccept-version:1.2\nheart-beat:0,1000\n\n\0SEND\ndestination:/app/a\n\n\0")
         .unwrap();
     client.read_until(b"\0\n").unwrap();
     backend.wait_for_requests(1);
