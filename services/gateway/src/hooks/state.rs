@@ -227,6 +227,7 @@ impl PartitionState {
             self.write_key(key, drafts, options, &mut batch);
         }
         let collapse = self.collapses(options.collapse);
+        let mut unfinished = Vec::new();
         while batch.has_room(SessionState::CHANGES)
             && let Some(client) = self.queued_sessions.pop_front()
         {
@@ -236,9 +237,10 @@ impl PartitionState {
             if session.is_over() {
                 self.sessions.swap_remove(&client);
             } else if session.has_more() {
-                self.queue(&client);
+                unfinished.push(client);
             }
         }
+        unfinished.iter().for_each(|client| self.queue(client));
         self.is_flushing = !batch.changes.is_empty();
         batch
     }
