@@ -185,9 +185,7 @@ impl PartitionFlush {
                 Err(error) => {
                     // The next call tells whether the broker is there, and repairs then.
                     tracing::debug!(%error, partition = self.number, "comparing hooks with the store failed");
-                    let mut state = partition.state();
-                    state.needs_repair = true;
-                    drop(state);
+                    partition.state().needs_repair = true;
                     tokio::time::sleep(RETRY_AFTER).await;
                     return;
                 }

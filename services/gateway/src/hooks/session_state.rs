@@ -138,7 +138,8 @@ impl SessionState {
 
     /// True if it has more for the store.
     pub(super) fn has_more(&self) -> bool {
-        !self.notes.is_empty() && self.is_stored && !self.is_resumed
+        let is_ending = self.end.is_some() && !self.waits;
+        self.is_stored && !self.is_resumed && (is_ending || !self.notes.is_empty())
     }
 
     /// Writes its next changes. Returns how many things were left out.
@@ -155,7 +156,9 @@ impl SessionState {
             }
             return 1;
         }
-        if !self.is_stored {
+        // A call that is repeated would connect it again after its end: that comes with the next call.
+        let is_new = !self.is_stored;
+        if is_new {
             let replaced = self.replaces.take();
             if let Some(replaced) = &replaced {
                 let mut event = drafts.disconnected(&replaced.of, 0, "");
@@ -182,7 +185,7 @@ impl SessionState {
             collapsed += (before - self.notes.len()) as u64;
         }
         self.write_notes(drafts, batch);
-        if let Some(end) = self.end.as_ref().filter(|_| self.notes.is_empty() && !self.waits) {
+        if let Some(end) = self.end.as_ref().filter(|_| self.notes.is_empty() && !self.waits && !is_new) {
             let event = ended(drafts, &self.of, end);
             self.is_stored = false;
             batch.push(BatchEntry::Other, HookChange::Disconnect { event, keep_sequence: false });

@@ -32,13 +32,13 @@ const GRACE_SESSIONS_MAX: usize = 10_000;
 
 /// The settings of a tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TrackerOptions {
+pub(super) struct TrackerOptions {
     /// Time in which a return keeps the end of an occupancy from being told.
-    pub grace: Duration,
+    pub(super) grace: Duration,
     /// Time in which a session of the same user replaces one that ended.
-    pub session_grace: Duration,
+    pub(super) session_grace: Duration,
     /// Leaves out what came and went before the store got it.
-    pub collapse: bool,
+    pub(super) collapse: bool,
 }
 
 /// An occupancy of the node.
@@ -227,6 +227,7 @@ impl PartitionState {
             self.write_key(key, drafts, options, &mut batch);
         }
         let collapse = self.collapses(options.collapse);
+        let mut unfinished = Vec::new();
         while batch.has_room(SessionState::CHANGES)
             && let Some(client) = self.queued_sessions.pop_front()
         {
@@ -236,9 +237,10 @@ impl PartitionState {
             if session.is_over() {
                 self.sessions.swap_remove(&client);
             } else if session.has_more() {
-                self.queue(&client);
+                unfinished.push(client);
             }
         }
+        unfinished.iter().for_each(|client| self.queue(client));
         self.is_flushing = !batch.changes.is_empty();
         batch
     }

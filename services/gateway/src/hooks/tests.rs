@@ -1,7 +1,7 @@
 //! Hooks of several nodes over one store: the tracker, the flush, the reaper and the leases together, in simulated time. Delivery to
 //! receivers on real sockets.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod delivery;
 mod faulty_store;

@@ -57,7 +57,7 @@ fn a_client_that_left_by_itself_or_names_another_epoch_is_taken_at_its_word() {
     let mut client = subscribed();
     client.signal(ended("e", "f"));
     client.say(json!({"id": 8, "unsubscribe": {"channel": "forced:a"}}));
-    assert!(matches!(client.next(), Some(Action::EndSubscription(..))));
+    assert!(matches!(client.next(), Some(Action::Unsubscribe(_))));
     assert_eq!(come_back(&mut client, "e"), Some(Position { offset: 4, epoch: "e".into() }));
     let mut client = subscribed();
     client.signal(ended("e", "f"));
