@@ -34,6 +34,7 @@ mod memory;
 mod neighbour;
 mod pages;
 mod protobuf;
+mod proxy;
 mod reads;
 mod receive;
 mod refusals;

@@ -60,6 +60,7 @@ pub struct ProxyMetrics {
     deferred: Counter,
     dropped: Counter,
     stale: Counter,
+    undelivered: Counter,
 }
 
 /// The histogram of the times of calls.
@@ -102,11 +103,17 @@ impl ProxyMetrics {
             metrics.dropped.clone(),
         );
         registry.register("proxy_stale", "Answers that nobody waited for any more", metrics.stale.clone());
+        registry.register(
+            "proxy_undelivered",
+            "Replies and errors for which a STOMP client had no subscription",
+            metrics.undelivered.clone(),
+        );
         metrics
     }
 
-    /// Takes over what sessions counted: refreshes deferred, publications dropped, answers that came too late.
-    pub fn set_session_counts(&self, deferred: u64, dropped: u64, stale: u64) {
+    /// Takes over what sessions counted: refreshes deferred, publications dropped, answers that came too late, replies without a
+    /// subscription.
+    pub fn set_session_counts(&self, deferred: u64, dropped: u64, stale: u64, undelivered: u64) {
         let set = |counter: &Counter, value| {
             let inner: &AtomicU64 = counter.inner();
             inner.store(value, Relaxed);
@@ -114,5 +121,6 @@ impl ProxyMetrics {
         set(&self.deferred, deferred);
         set(&self.dropped, dropped);
         set(&self.stale, stale);
+        set(&self.undelivered, undelivered);
     }
 }

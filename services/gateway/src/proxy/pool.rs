@@ -177,6 +177,7 @@ impl ProxyPool {
             counts.deferred.load(Relaxed),
             counts.dropped.load(Relaxed),
             counts.stale.load(Relaxed),
+            counts.undelivered.load(Relaxed),
         );
     }
 

@@ -8,12 +8,11 @@
 //! - `destination`: what the destinations name.
 //! - `input`: frames in order.
 //! - `subscriptions`, `consumer`, `send`, `rpc`: what clients ask for.
-//! - `answers`: what follows from answers of the backend.
-//! - `failure`: what an ERROR says.
+//! - `answers`: what follows from answers of the backend; `failure`: what an ERROR says.
 //!
 //! The session is made of these, which do not know it:
 //! - `state`: what it holds: subscriptions, with what they missed and what is to be acknowledged, and deadlines.
-//! - `transactions`; `receipts`: answers in order; `calls`: what the backend is asked, and what waits for that.
+//! - `transactions`; `receipts`: answers in order; `calls`, `rpc_call`: what the backend is asked, and what waits for that.
 
 mod answers;
 mod calls;
@@ -24,6 +23,7 @@ mod failure;
 mod input;
 mod receipts;
 mod rpc;
+mod rpc_call;
 mod send;
 mod state;
 mod subscriptions;
@@ -233,7 +233,7 @@ impl StompSession {
         if is_due(self.clock.leave_by, now) {
             return self.end(Disconnect::NORMAL, actions);
         }
-        if is_due(self.clock.give_up_by, now) {
+        if is_due(self.give_up_by(), now) {
             return self.give_up(now, actions);
         }
         if self.state == StompState::Leaving {
@@ -353,8 +353,8 @@ impl Session for StompSession {
         match self.state {
             StompState::Ended => None,
             // Nothing else is checked any more: a beat that is due would be due again at once.
-            StompState::Leaving => self.clock.leave_by.or(self.clock.give_up_by),
-            _ => self.clock.deadline(!self.is_blocked()),
+            StompState::Leaving => self.clock.leave_by.or(self.give_up_by()),
+            _ => [self.clock.deadline(!self.is_blocked()), self.give_up_by()].into_iter().flatten().min(),
         }
     }
 

@@ -6,20 +6,23 @@ use std::{sync::atomic::Ordering, time::Duration};
 use bytes::Bytes;
 use gorani_broker::{Position, Publication};
 use gorani_protocol::stomp::{Headers, StompCommand};
+use tokio::time::Instant;
 
 use super::{
     StompSession, StompState,
     calls::AskedFor,
     connect::ENTRY,
     failure::Failure,
-    state::{Access, StompSubscription, SubscriptionSource},
+    state::{StompSubscription, SubscriptionSource},
     subscriptions::is_recoverable,
     transactions::ValidSend,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     format::message_headers::CONTENT_TYPE,
-    proxy_call::{ConnectGrant, ProxyId, ProxyOutcome, ProxyRequest, ProxyResult, PublishGrant},
+    proxy_call::{
+        ConnectGrant, ProxyId, ProxyOutcome, ProxyRequest, ProxyResult, PublishGrant, SubscribeGrant,
+    },
     session::{
         Action, Actions, Now, Ticket,
         shared::{
@@ -106,7 +109,10 @@ impl StompSession {
         if has_expired(expires_at, now) {
             return Err(ErrorCode::EXPIRED.into());
         }
-        self.access = Access::Granted(self.granted_channels(&grant, now)?);
+        let granted = self.granted_channels(&grant, now)?;
+        if let Some(calls) = &mut self.calls {
+            calls.granted = granted;
+        }
         self.identity = ClientIdentity::of_grant(&grant, self.identity.client.clone());
         self.clock.expires = end_of(expires_at, Duration::ZERO, now);
         self.admit(offer, &grant.meta, now, actions);
@@ -118,7 +124,7 @@ impl StompSession {
         &self,
         grant: &ConnectGrant,
         now: Now,
-    ) -> Result<Box<[(Box<str>, crate::proxy_call::SubscribeGrant)]>, Failure> {
+    ) -> Result<Vec<(Box<str>, SubscribeGrant)>, Failure> {
         let granted = grant.subscriptions();
         if granted.len() > self.policy.settings.max_subscriptions {
             return Err(Failure::of_disconnect(Disconnect::CHANNEL_LIMIT));
@@ -252,7 +258,7 @@ impl StompSession {
     }
 
     /// The subscriptions of a channel end at this time.
-    fn expire(&mut self, channel: &str, expires: Option<tokio::time::Instant>) {
+    fn expire(&mut self, channel: &str, expires: Option<Instant>) {
         for known in self.subscriptions.iter_mut().filter(|known| known.is_of(channel)) {
             known.expires = expires;
         }
@@ -261,17 +267,19 @@ impl StompSession {
 
     /// The node ends the session. Where it goes down, the calls under way get their answers first; no further frame runs.
     pub(super) fn end_in_order(&mut self, disconnect: Disconnect, now: Now, actions: &mut Actions) {
+        let is_open = matches!(self.state, StompState::Open | StompState::Leaving);
         match &mut self.calls {
-            Some(calls)
-                if disconnect == Disconnect::SHUTDOWN
-                    && self.state == StompState::Open
-                    && calls.is_awaited() =>
-            {
+            Some(calls) if disconnect == Disconnect::SHUTDOWN && is_open && calls.is_awaited() => {
                 calls.ending = Some(disconnect);
-                self.clock.give_up_by = Some(now.instant + self.policy.call_grace);
+                calls.give_up_by.get_or_insert(now.instant + self.policy.call_grace);
             }
             _ => self.fail(Failure::of_disconnect(disconnect), actions),
         }
+    }
+
+    /// The time until which answers are waited for.
+    pub(super) fn give_up_by(&self) -> Option<Instant> {
+        self.calls.as_ref().and_then(|calls| calls.give_up_by)
     }
 
     /// Ends a session whose node goes down, once its calls are answered.
@@ -287,17 +295,14 @@ impl StompSession {
 
     /// The time for answers is over: the session ends without them.
     pub(super) fn give_up(&mut self, now: Now, actions: &mut Actions) {
-        self.clock.give_up_by = None;
-        let ending = self.calls.as_mut().and_then(|calls| {
-            calls.forget();
-            calls.ending.take()
-        });
-        match ending {
-            Some(disconnect) => self.fail(Failure::of_disconnect(disconnect), actions),
-            None => {
-                self.receipts.give_up();
-                self.send_receipts(now, actions);
-            }
+        let Some(calls) = &mut self.calls else { return };
+        calls.forget();
+        calls.give_up_by = None;
+        let ending = calls.ending.take();
+        self.receipts.give_up();
+        self.send_receipts(now, actions);
+        if let Some(disconnect) = ending {
+            self.fail(Failure::of_disconnect(disconnect), actions);
         }
     }
 }

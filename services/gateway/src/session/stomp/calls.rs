@@ -3,14 +3,18 @@
 //! Two lanes keep an order: SENDs to channels and queues, with the steps of transactions, and calls of `/app`. A subscription that
 //! the backend decides on is in neither.
 
-use std::{collections::VecDeque, mem::size_of, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use gorani_broker::Position;
+use tokio::time::Instant;
 
-use super::transactions::{PendingCommit, ValidSend};
+use super::{
+    rpc_call::{RpcCall, RpcReply},
+    transactions::{PendingCommit, ValidSend},
+};
 use crate::{
     disconnect::Disconnect,
-    proxy_call::{ProxyId, ProxyPayload, ProxyRequest},
+    proxy_call::{ProxyId, ProxyRequest, SubscribeGrant},
     session::{Action, Ticket, shared::proxied::SessionCalls},
 };
 
@@ -27,8 +31,12 @@ pub(super) struct StompCalls {
     rpcs: VecDeque<(Ticket, Box<RpcCall>)>,
     /// Bytes of all of them.
     held_bytes: usize,
+    /// The channels that came with the answer to CONNECT.
+    pub(super) granted: Vec<(Box<str>, SubscribeGrant)>,
     /// The end that waits until what was asked is answered.
     pub(super) ending: Option<Disconnect>,
+    /// The time until which a session that is to end waits for answers.
+    pub(super) give_up_by: Option<Instant>,
 }
 
 /// The reason for a call.
@@ -48,43 +56,12 @@ pub(super) enum AskedFor {
     Rpc(RpcReply),
 }
 
-/// A call of `/app`, checked.
-#[derive(Debug)]
-pub(super) struct RpcCall {
-    pub(super) proxy: ProxyId,
-    pub(super) method: String,
-    pub(super) data: Option<ProxyPayload>,
-    /// Headers of the frame that the backend gets.
-    pub(super) headers: Vec<(Box<str>, Box<str>)>,
-    pub(super) reply: RpcReply,
-}
-
-/// The reply to a call of `/app`.
-#[derive(Debug)]
-pub(super) struct RpcReply {
-    /// The destination of the frame.
-    pub(super) destination: Box<str>,
-    /// The subscription of a SUBSCRIBE; a SEND has none.
-    pub(super) subscription: Option<Box<str>>,
-    pub(super) correlation_id: Option<Box<str>>,
-    pub(super) receipt: Option<Box<str>>,
-}
-
 impl AskedFor {
     fn bytes(&self) -> usize {
         match self {
             Self::Publish(send) => send.bytes(),
             _ => 0,
         }
-    }
-}
-
-impl RpcCall {
-    /// Bytes that it holds, near enough.
-    pub(super) fn bytes(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let data = self.data.as_ref().map_or(0, |data| data.data.len());
-        self.method.len() + data + headers + size_of::<Self>()
     }
 }
 
@@ -96,7 +73,9 @@ impl StompCalls {
             sends: VecDeque::new(),
             rpcs: VecDeque::new(),
             held_bytes: 0,
+            granted: Vec::new(),
             ending: None,
+            give_up_by: None,
         }
     }
 

@@ -207,8 +207,8 @@ impl StompSession {
 
     /// The grant of the connect proxy for a channel.
     fn granted(&self, channel: &str) -> Option<&SubscribeGrant> {
-        let Access::Granted(grants) = &self.access else { return None };
-        grants.iter().find(|(granted, _)| **granted == *channel).map(|(_, grant)| grant)
+        let granted = &self.calls.as_ref()?.granted;
+        granted.iter().find(|(granted, _)| **granted == *channel).map(|(_, grant)| grant)
     }
 
     /// What the connection token says of a channel that it lists.

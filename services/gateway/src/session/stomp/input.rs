@@ -203,8 +203,8 @@ impl StompSession {
     fn disconnect(&mut self, frame: &StompFrame, now: Now) {
         self.transactions = Transactions::default();
         self.state = StompState::Leaving;
-        if self.calls.as_ref().is_some_and(|calls| calls.is_awaited()) {
-            self.clock.give_up_by = Some(now.instant + self.policy.call_grace);
+        if let Some(calls) = self.calls.as_mut().filter(|calls| calls.is_awaited()) {
+            calls.give_up_by = Some(now.instant + self.policy.call_grace);
         }
         self.receipts.expect(0, frame.headers.get("receipt"), true);
     }

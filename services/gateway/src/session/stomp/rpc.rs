@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::{
     StompSession,
-    calls::{AskedFor, RpcCall, RpcReply},
+    calls::AskedFor,
     destination,
     failure::Failure,
+    rpc_call::{RpcCall, RpcReply},
     send::kind_of,
     state::StompSubscription,
 };

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use crate::{
     format::message_headers::{self, FrameStyle, SubscriptionHeaders},
-    proxy_call::SubscribeGrant,
     session::{
         Actions, Now, Subscribed, Ticket,
         shared::deadlines::{FAR, Pings, is_due},
@@ -37,8 +36,6 @@ pub(super) enum StompState {
 pub(super) enum Access {
     /// The rules decide, except for what its token allows.
     Client(Box<ConnectionClaims>),
-    /// The rules decide, except for these channels, which the connect proxy granted.
-    Granted(Box<[(Box<str>, SubscribeGrant)]>),
     /// No rule applies: a backend is trusted, as with a key of the API.
     Backend,
 }
@@ -225,8 +222,6 @@ pub(super) struct StompDeadlines {
     pub(super) expires: Option<Instant>,
     /// The time at which the earliest subscription ends.
     pub(super) subscription_expires: Option<Instant>,
-    /// The time at which a session that goes waits no longer for what is under way.
-    pub(super) give_up_by: Option<Instant>,
     /// The time at which a session is closed after DISCONNECT.
     pub(super) leave_by: Option<Instant>,
 }
@@ -242,7 +237,6 @@ impl StompDeadlines {
             pings: Pings::default(),
             expires: None,
             subscription_expires: None,
-            give_up_by: None,
             leave_by: None,
         }
     }
@@ -296,15 +290,8 @@ impl StompDeadlines {
         }
         let silent_at = self.silent_at().filter(|_| reads);
         let pings = self.pings.deadline();
-        let all = [
-            self.connect_by,
-            self.next_beat,
-            silent_at,
-            pings,
-            self.expires,
-            self.subscription_expires,
-            self.give_up_by,
-        ];
+        let all =
+            [self.connect_by, self.next_beat, silent_at, pings, self.expires, self.subscription_expires];
         all.into_iter().flatten().min()
     }
 }

@@ -6,6 +6,7 @@ mod acknowledging;
 mod app;
 mod connecting;
 mod consuming;
+mod deciding;
 mod ending;
 mod forging;
 mod heart_beats;

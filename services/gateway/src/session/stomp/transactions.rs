@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gorani_broker::{Publication, PublishOptions};
 
-use super::{calls::RpcCall, failure::Failure, state::Acknowledged};
+use super::{failure::Failure, rpc_call::RpcCall, state::Acknowledged};
 use crate::{
     proxy_call::{ProxyId, ProxyPayload},
     session::{Action, Ticket},

@@ -66,7 +66,7 @@ fn a_reply_comes_to_the_subscriptions_of_this_session_alone() {
     let message = &sent[0];
     assert_eq!(message.body, "{\"id\":7}");
     for (name, value) in [
-        ("destination", "/user/queue/open:orders"),
+        ("destination", "/user/queue/open\\corders"),
         ("content-type", "application/json"),
         ("correlation-id", "c7"),
         ("receipt-id", "s"),

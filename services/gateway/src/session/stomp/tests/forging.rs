@@ -89,7 +89,7 @@ fn check(publication: &Publication) {
     for (version, text_only) in VERSIONS.into_iter().flat_map(|version| [(version, false), (version, true)]) {
         let shown =
             SubscriptionHeaders { id: Some("s-1".into()), destination: "/topic/n:a".into(), acks: true };
-        let delivery = DeliveryHeaders { ack: Some("a-1"), redelivered: false };
+        let delivery = DeliveryHeaders { ack: Some("a-1"), redelivered: false, more: &[] };
         let mut out = BytesMut::new();
         shown.write_delivery(
             FrameStyle { version, text_only, trailing_eol: false },

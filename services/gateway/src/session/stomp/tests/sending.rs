@@ -147,7 +147,14 @@ fn backend(settings: ClientSettings) -> TestClient {
 fn item_55_a_destination_that_is_not_served_does_not_end_the_session_of_a_backend() {
     let mut client = backend(ClientSettings::default());
     for (destination, reason) in [
-        ("/app/chat", "SEND /app/chat: unknown destination: /topic/…, /queue/… and /user/queue/… are served"),
+        (
+            "/exchange/a",
+            "SEND /exchange/a: unknown destination: /topic/…, /queue/…, /user/queue/… and /app/… are served",
+        ),
+        (
+            "/app/chat",
+            "SEND /app/chat: not available: set rpc.without_namespace.proxy_enabled, and rpc.proxy.endpoint",
+        ),
         ("/topic/shop:a", "SEND /topic/shop:a: unknown channel: no namespace \"shop\" in channel.namespaces"),
         ("/queue/shop:a", "SEND /queue/shop:a: unknown channel: no namespace \"shop\" in channel.namespaces"),
     ] {
