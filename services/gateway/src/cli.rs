@@ -23,7 +23,7 @@ use tokio::{
 use self::{
     completions::CompletionsArguments,
     health::{HealthArguments, Unhealthy},
-    hooks::{HooksCommand, HooksFailed},
+    hooks::{HooksArguments, HooksFailed},
     init::{InitArguments, InitFailed},
     man::ManArguments,
     systemd::ServiceManager,
@@ -76,8 +76,8 @@ enum CliCommand {
     Hooks {
         #[command(flatten)]
         file: ConfigFile,
-        #[command(subcommand)]
-        command: HooksCommand,
+        #[command(flatten)]
+        arguments: HooksArguments,
     },
     /// Make a token for a client, signed with token.hmac_secret.
     Token {
@@ -143,7 +143,7 @@ impl Cli {
             Some(CliCommand::Health { file, arguments }) => {
                 println!("{}", arguments.ask(&file.load()?.http)?)
             }
-            Some(CliCommand::Hooks { file, command }) => print(command.run(&file.load()?)?.as_bytes())?,
+            Some(CliCommand::Hooks { file, arguments }) => print(arguments.run(&file.load()?)?.as_bytes())?,
             Some(CliCommand::Token { file, arguments }) => {
                 println!("{}", arguments.make(file.load()?.token)?)
             }

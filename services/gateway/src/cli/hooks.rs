@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,22 +14,25 @@ const ANSWER_MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// Dead letters of one request.
 const PAGE: u32 = 1000;
 
-/// What is to be done with dead letters.
-#[derive(Debug, Subcommand)]
-pub enum HooksCommand {
+/// The action on dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeadLetterAction {
     /// List them, a line each: id, type, endpoint, attempts, reason.
-    List(DeadLetterFilter),
+    List,
     /// Print them whole, a line of JSON each.
-    Show(DeadLetterFilter),
+    Show,
     /// Send them again, with the same ids.
-    Replay(DeadLetterFilter),
+    Replay,
     /// Delete them.
-    Discard(DeadLetterFilter),
+    Discard,
 }
 
-/// The dead letters that are meant: all that fit all flags.
+/// Arguments of `gorani hooks`. The dead letters that are meant are all that fit all flags.
 #[derive(Debug, Args)]
-pub struct DeadLetterFilter {
+pub struct HooksArguments {
+    /// The action on them.
+    #[arg(value_enum)]
+    action: DeadLetterAction,
     /// Name of an endpoint, as in hooks.endpoints; all of them without it.
     #[arg(long)]
     endpoint: Option<String>,
@@ -89,15 +92,15 @@ struct ApiFailure {
     message: String,
 }
 
-impl HooksCommand {
+impl HooksArguments {
     /// Does it; what is to be printed.
     pub(super) fn run(&self, settings: &Settings) -> Result<String, HooksFailed> {
-        let (method, filter) = match self {
-            Self::List(filter) | Self::Show(filter) => ("hooks_dead_letters", filter),
-            Self::Replay(filter) => ("hooks_replay", filter),
-            Self::Discard(filter) => ("hooks_discard", filter),
+        let method = match self.action {
+            DeadLetterAction::List | DeadLetterAction::Show => "hooks_dead_letters",
+            DeadLetterAction::Replay => "hooks_replay",
+            DeadLetterAction::Discard => "hooks_discard",
         };
-        let names: Vec<&str> = match &filter.endpoint {
+        let names: Vec<&str> = match &self.endpoint {
             Some(name) => vec![name],
             None => settings.hooks.endpoints.iter().map(|endpoint| &*endpoint.name).collect(),
         };
@@ -109,10 +112,10 @@ impl HooksCommand {
             let mut count = 0;
             let mut cursor = None;
             loop {
-                let page = call(settings, method, &filter.request(name, cursor), filter.timeout)?;
+                let page = call(settings, method, &self.request(name, cursor), self.timeout)?;
                 count += page.count;
                 for letter in &page.dead_letters {
-                    let line = if matches!(self, Self::List(_)) {
+                    let line = if self.action == DeadLetterAction::List {
                         summary(name, letter)
                     } else {
                         whole(name, letter)
@@ -125,17 +128,15 @@ impl HooksCommand {
                     break;
                 }
             }
-            match self {
-                Self::Replay(_) => append(&mut text, format_args!("{name}: {count} sent again\n")),
-                Self::Discard(_) => append(&mut text, format_args!("{name}: {count} deleted\n")),
-                Self::List(_) | Self::Show(_) => {}
+            match self.action {
+                DeadLetterAction::Replay => append(&mut text, format_args!("{name}: {count} sent again\n")),
+                DeadLetterAction::Discard => append(&mut text, format_args!("{name}: {count} deleted\n")),
+                DeadLetterAction::List | DeadLetterAction::Show => {}
             }
         }
         Ok(text)
     }
-}
 
-impl DeadLetterFilter {
     fn request(&self, endpoint: &str, cursor: Option<String>) -> Value {
         let since = self.since.map(|since| {
             clock::unix_ms().saturating_sub(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
@@ -208,8 +209,8 @@ mod tests {
 
     #[derive(Debug, Parser)]
     struct Command {
-        #[command(subcommand)]
-        hooks: HooksCommand,
+        #[command(flatten)]
+        hooks: HooksArguments,
     }
 
     /// Runs a command against a node that gives these answers; the bodies that it got, and what the command prints.

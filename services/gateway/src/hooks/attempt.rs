@@ -17,7 +17,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 /// Characters of an answer's body that a reason shows.
 const SHOWN_CHARS: usize = 200;
 
-/// What an endpoint made of a request.
+/// The endpoint's answer to a request, as it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AttemptResult {
     /// It has the events.
@@ -28,7 +28,7 @@ pub(super) enum AttemptResult {
     Gone,
     /// It may take them another time.
     Failed {
-        /// What happened.
+        /// The answer or the error.
         reason: String,
         /// The pause that it asks for.
         retry_after: Option<Duration>,

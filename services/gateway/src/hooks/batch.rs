@@ -35,7 +35,7 @@ pub(super) struct HookBatch {
     pub(super) has_gap: bool,
 }
 
-/// What is the same for all batches of a queue.
+/// The surroundings of all batches of a queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BatchContext<'a> {
     pub(super) partition: Partition,

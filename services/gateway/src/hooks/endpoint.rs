@@ -119,7 +119,7 @@ impl HookEndpoint {
     }
 }
 
-/// What waits for an endpoint in one partition.
+/// The backlog of an endpoint in one partition.
 #[derive(Debug, Clone, Copy, Default)]
 struct PartitionBacklog {
     events: u64,

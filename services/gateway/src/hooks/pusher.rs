@@ -11,7 +11,7 @@ use super::event_json::write_text;
 /// The name that publications of clients get: those of this server have none.
 const CLIENT_EVENT: &str = "client-publication";
 
-/// What of a publication's details goes to the backend.
+/// The part of a publication's details that goes to the backend.
 #[derive(Deserialize)]
 struct PublicationDetails<'a> {
     #[serde(borrow)]

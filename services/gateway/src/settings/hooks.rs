@@ -113,8 +113,6 @@ pub struct HookEndpointSettings {
     pub format: HookFormat,
     /// The key of the format `pusher`, sent as `X-Pusher-Key`.
     pub pusher_key: String,
-    /// If true, it is first sent the present state: `reset`, and `connected`, `occupied` and `member_added` with `resumed`.
-    pub snapshot: bool,
 }
 
 /// The form of a request's body.
@@ -147,7 +145,6 @@ impl Default for HookEndpointSettings {
             tls: BackendTlsSettings::default(),
             format: HookFormat::Gorani,
             pusher_key: String::new(),
-            snapshot: false,
         }
     }
 }
@@ -173,7 +170,6 @@ impl fmt::Debug for HookEndpointSettings {
             .field("tls", &self.tls)
             .field("format", &self.format)
             .field("pusher_key", &self.pusher_key)
-            .field("snapshot", &self.snapshot)
             .finish()
     }
 }
@@ -322,9 +318,6 @@ impl HookEndpointSettings {
         }
         if self.pusher_key.is_empty() || HeaderValue::from_str(&self.pusher_key).is_err() {
             return Err("pusher_key: the format \"pusher\" needs one".to_owned());
-        }
-        if self.snapshot {
-            return Err("snapshot: the format \"pusher\" has none".to_owned());
         }
         Ok(())
     }
