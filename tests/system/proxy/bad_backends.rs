@@ -84,7 +84,11 @@ fn a_bad_backend_is_an_error_in_the_queue_of_errors_of_a_stomp_client() {
             backend.answer_by(move |_| answer.clone());
             client.send("/app/a", "receipt:r\n", b"1");
             let message = client.message();
-            assert_eq!((message.get("error-code"), message.get("receipt-id")), (Some("121"), Some("r")), "{name}");
+            assert_eq!(
+                (message.get("error-code"), message.get("receipt-id")),
+                (Some("121"), Some("r")),
+                "{name}"
+            );
         }
         // What decides on a channel ends the session, which is to come back.
         client.say("SUBSCRIBE\nid:1\ndestination:/topic/asked:a\n\n\0");
@@ -123,10 +127,16 @@ fn an_answer_that_is_cut_at_any_byte_is_none() {
     let rpc = |id: usize| json!({ "id": id, "rpc": { "method": "a" } });
     for cut in 0..length {
         // A connection that is kept, and one that breaks off while it is used again.
-        backend.answer_by({ let whole = whole.clone(); move |_| whole.clone() });
+        backend.answer_by({
+            let whole = whole.clone();
+            move |_| whole.clone()
+        });
         let reply = ask(&mut socket, &rpc(2 * cut + 2));
         assert_eq!(reply["rpc"]["data"], "7", "before byte {cut}: {reply}");
-        backend.answer_by({ let cut_off = whole.clone().cut(cut); move |_| cut_off.clone() });
+        backend.answer_by({
+            let cut_off = whole.clone().cut(cut);
+            move |_| cut_off.clone()
+        });
         let reply = ask(&mut socket, &rpc(2 * cut + 3));
         assert_eq!(reply["error"]["code"], 121, "cut at byte {cut} of {length}: {reply}");
     }

@@ -23,7 +23,10 @@ fn the_backend_decides_who_connects() {
     let request = backend.wait_for_requests(1).remove(0);
     let body = request.json();
     assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/connect"));
-    assert_eq!((&body["data"], &body["name"], &body["version"]), (&json!({ "a": 1 }), &json!("js"), &json!("1.0")));
+    assert_eq!(
+        (&body["data"], &body["name"], &body["version"]),
+        (&json!({ "a": 1 }), &json!("js"), &json!("1.0"))
+    );
     assert_eq!(
         (&body["transport"], &body["protocol"], &body["encoding"]),
         (&json!("websocket"), &json!("json"), &json!("json"))
@@ -52,7 +55,9 @@ fn the_backend_decides_who_subscribes_and_what_is_published() {
     assert_eq!(request.json()["user"], "");
     assert_eq!(signature::verify(&request, signature::SECRET), Ok(()));
     backend.answer_by(|_| Answer::result(json!({ "data": { "checked": true } })));
-    socket.text(&json!({ "id": 3, "publish": { "channel": "asked:a", "data": { "raw": 1 } } }).to_string()).unwrap();
+    socket
+        .text(&json!({ "id": 3, "publish": { "channel": "asked:a", "data": { "raw": 1 } } }).to_string())
+        .unwrap();
     let mut seen = Vec::new();
     while seen.len() < 2 {
         let frame = socket.read_frame().unwrap();
@@ -100,7 +105,9 @@ fn subscribes_in_one_frame_are_asked_about_side_by_side_and_rpc_does_not_wait() 
     let node = Node::start(asking(&backend).set("channel.proxy.subscribe.timeout", "\"20s\""));
     let mut socket = connected(&node);
     let commands: Vec<_> = (0..20)
-        .map(|number| json!({ "id": number + 2, "subscribe": { "channel": format!("asked:{number}") } }).to_string())
+        .map(|number| {
+            json!({ "id": number + 2, "subscribe": { "channel": format!("asked:{number}") } }).to_string()
+        })
         .collect();
     socket.text(&commands.join("\n")).unwrap();
     assert!(ask(&mut socket, &json!({ "id": 50, "rpc": { "method": "a" } }))["rpc"].is_object());

@@ -70,8 +70,14 @@ fn calls_and_gets_the_reply<S: Read + Write>(mut client: Stomp<S>, backend: &Bac
     client.subscribe("e", "/user/queue/errors", "");
     client.send("/app/sum", "content-type:application/json\ncorrelation-id:7\nreceipt:s\n", b"[1,2]");
     let message = client.message();
-    assert_eq!((message.get("subscription"), message.get("destination")), (Some("r"), Some("/user/queue/sum")));
-    assert_eq!((message.get("correlation-id"), message.get("content-type")), (Some("7"), Some("application/json")));
+    assert_eq!(
+        (message.get("subscription"), message.get("destination")),
+        (Some("r"), Some("/user/queue/sum"))
+    );
+    assert_eq!(
+        (message.get("correlation-id"), message.get("content-type")),
+        (Some("7"), Some("application/json"))
+    );
     let body: Value = serde_json::from_slice(&message.body).unwrap();
     assert_eq!(body, json!({ "method": "sum", "got": [1, 2] }));
     client.receipt("s");
@@ -116,7 +122,10 @@ fn a_method_is_called_over_sockjs() {
 fn a_reply_is_for_the_session_that_asked_and_no_other_of_the_user() {
     let (backend, tcp) = (Backend::start(friendly), free_address());
     let settings = asking_about_connects(&backend);
-    let node = Node::start(with_stomp(settings.set("rpc.namespaces", r#"[{ name = "open", proxy_enabled = true }]"#), tcp));
+    let node = Node::start(with_stomp(
+        settings.set("rpc.namespaces", r#"[{ name = "open", proxy_enabled = true }]"#),
+        tcp,
+    ));
     let (mut asks, mut other) = (Stomp::connect(tcp, ""), Stomp::connect(tcp, ""));
     for client in [&mut asks, &mut other] {
         client.subscribe("r", "/user/queue/open:sum", "");
@@ -179,7 +188,9 @@ fn heart_beats_go_on_while_a_call_is_pending() {
     let settings = with_stomp(asking(&backend), tcp).set("rpc.proxy.timeout", "\"20s\"");
     let _node = Node::start(settings.set("stomp.heart_beat_send", "\"100ms\""));
     let mut client = RawSocket::connect(tcp);
-    client.write(b"CONNECT\naccept-version:1.2\nheart-beat:0,100\n\n\0SEND\ndestination:/app/a\n\n\0").unwrap();
+    client
+        .write(b"CONNECT\naccept-version:1.2\nheart-beat:0,100\n\n\0SEND\ndestination:/app/a\n\n\0")
+        .unwrap();
     client.read_until(b"\0\n").unwrap();
     backend.wait_for_requests(1);
     // Three beats, and no answer before them.
