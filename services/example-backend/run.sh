@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 state=$(realpath -m "${APP_STATE:-state}")
 app_port=${APP_PORT:-3000}
 push_port=${PUSH_PORT:-8000}
-# Seconds until the node must be ready.
+# Seconds until both must be ready.
 ready_within=30
 command -v "${backend[0]}" >/dev/null || { echo "${backend[0]} is not installed" >&2; exit 1; }
 
@@ -51,18 +51,27 @@ end() {
 }
 trap 'end; exit 0' INT TERM
 
+# Waits until a command succeeds; ends both where the process is gone, or it takes too long.
+wait_for() {
+    local pid=$1
+    shift
+    until "$@" >/dev/null 2>&1; do
+        if ! kill -0 "$pid" 2>/dev/null || [ "$SECONDS" -ge "$ready_within" ]; then
+            echo "this did not succeed in time: $*" >&2
+            end
+            exit 1
+        fi
+        sleep 0.1
+    done
+}
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1"); }
+
 "${backend[@]}" &
 pids+=($!)
+wait_for "${pids[0]}" listens "$app_port"
 "$gorani" serve &
 pids+=($!)
-until "$gorani" health ready >/dev/null 2>&1; do
-    if ! kill -0 "${pids[1]}" 2>/dev/null || [ "$SECONDS" -ge "$ready_within" ]; then
-        echo "the node did not become ready" >&2
-        end
-        exit 1
-    fi
-    sleep 0.1
-done
+wait_for "${pids[1]}" "$gorani" health ready
 echo "The page is on http://127.0.0.1:$app_port; Ctrl-C ends the backend and the node."
 # Where one of them ends by itself, the other ends too.
 wait -n || true

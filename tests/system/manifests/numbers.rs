@@ -41,11 +41,15 @@ pub(super) async fn shown() -> String {
     refused.write(handshake(node.address(), "/nowhere", "").as_bytes()).unwrap();
     assert_eq!(refused.read_head().unwrap().status, 404);
     let api: Api = node.api();
-    crate::eventually("the end of the client is counted and told", std::time::Duration::from_secs(20), || {
-        let shown = api.get("/metrics").1;
-        let is_told = shown.contains("gorani_hook_events_total{type=\"disconnected\"} 1");
-        is_told && shown.contains("gorani_disconnects_total{")
-    });
+    crate::eventually(
+        "the end of the client is counted and told",
+        std::time::Duration::from_secs(20),
+        || {
+            let shown = api.get("/metrics").1;
+            let is_told = shown.contains("gorani_hook_events_total{type=\"disconnected\"} 1");
+            is_told && shown.contains("gorani_disconnects_total{")
+        },
+    );
     api.get("/metrics").1
 }
 
