@@ -114,3 +114,43 @@ fn a_publication_is_told_before_its_client_has_the_reply_and_refused_while_the_s
         assert!(!refused.await, "at once");
     });
 }
+
+#[test]
+fn more_publications_than_may_wait_for_the_store_are_refused_at_once() {
+    simulated(async || {
+        let mut all = HookNodes::start(1, settings()).await;
+        let of =
+            TrackedClient { client: "c".into(), user: "42".into(), transport: "websocket", protocol: "json" };
+        let published = Published::default();
+        let tracker = all.nodes[0].hooks.tracker.clone();
+        let publish = || tracker.publication(&of, &"room".into(), (&"1".into(), DataKind::Json), &published);
+        let told: Vec<_> = (0..1000).map(|_| publish()).collect();
+        assert!(!publish().await, "one more");
+        all.pass(Duration::from_secs(1)).await;
+        for told in told {
+            assert!(told.await);
+        }
+        assert_eq!(all.lines(&["Publication"]).len(), 1000);
+    });
+}
+
+#[test]
+fn of_more_ended_sessions_than_may_wait_for_their_users_the_oldest_is_told_at_once() {
+    simulated(async || {
+        let grace = Duration::from_secs(600);
+        let mut all =
+            HookNodes::start(1, crate::settings::HookSettings { session_grace: grace, ..settings() }).await;
+        for number in 0..10_001 {
+            // Of one user, so that all are in one partition.
+            all.connect(0, &format!("c{number}"), "42");
+        }
+        all.pass(Duration::from_secs(10)).await;
+        all.folded.take_lines();
+        for number in 0..10_001 {
+            all.disconnect(0, &format!("c{number}"));
+        }
+        all.pass(Duration::from_secs(1)).await;
+        let lines = all.lines(&["Disconnected"]);
+        assert!(lines.len() == 1 && lines[0].starts_with("Disconnected c0 "), "{lines:?}");
+    });
+}
