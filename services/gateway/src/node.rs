@@ -250,14 +250,19 @@ impl Node {
         if let Some(hooks) = &node.hooks {
             hooks.start(&node.tasks);
         }
-        if let Some(delivery) = &node.hook_delivery {
-            node.tasks.spawn(delivery.clone().run(node.metrics.hooks.clone()));
-        }
         node.tasks.spawn(node.cluster.clone().keep_lease());
         node.tasks.spawn(node.workers.clone().sweep());
         node.tasks.spawn(node.clone().watch());
         node.tasks.spawn(KeyFetcher::new(node.policy.clone()).keep());
         Ok(node)
+    }
+
+    /// Begins to deliver hooks to the backend, once the node serves. A simulated world takes them out of their queues by itself: it has
+    /// no network.
+    pub fn deliver_hooks(&self) {
+        if let Some(delivery) = &self.hook_delivery {
+            self.tasks.spawn(delivery.clone().run(self.metrics.hooks.clone()));
+        }
     }
 
     /// Ends the node's tasks where they stand, and those of its workers. With them and its connections everything of the node
