@@ -19,7 +19,7 @@ use crate::{
         deliver::{self, HookDelivery, HookOpenError},
         endpoint::EndpointDelivery,
         lease::PartitionLeases,
-        queue_delivery::QueueDelivery,
+        queue_delivery::HookQueueDelivery,
         store::store_of,
     },
     metrics::Metrics,
@@ -112,7 +112,7 @@ impl Fixture {
         let endpoints = deliver::endpoints(&self.settings).unwrap();
         let endpoint = Rc::new(EndpointDelivery::new(endpoints[0].clone(), &self.metrics.hooks).unwrap());
         let mut queue =
-            QueueDelivery::new(0, "n1".into(), endpoint, self.broker.clone(), self.leases.clone());
+            HookQueueDelivery::new(0, "n1".into(), endpoint, self.broker.clone(), self.leases.clone());
         queue.backoff_first = Duration::from_millis(4);
         let (wake, woken) = watch::channel(());
         (wake, actix_rt::spawn(queue.run(woken)))
