@@ -11,7 +11,9 @@ use gorani_tests::binary;
 use super::read;
 
 /// Settings with a number or a time that bound nothing that others make a node hold, and why.
-const NO_BOUNDS: [(&str, &str); 10] = [
+const NO_BOUNDS: [(&str, &str); 12] = [
+    ("hooks.grace", "how long an end waits for a return"),
+    ("hooks.session_grace", "how long an end waits for a return"),
     ("http.workers", "a number of threads that the operator chooses"),
     ("websocket.compression_threshold_bytes", "chooses how a message is sent"),
     ("sockjs.heartbeat", "how often the node sends something"),
