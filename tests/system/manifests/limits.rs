@@ -11,9 +11,7 @@ use gorani_tests::binary;
 use super::read;
 
 /// Settings with a number or a time that bound nothing that others make a node hold, and why.
-const NO_BOUNDS: [(&str, &str); 12] = [
-    ("hooks.grace", "how long an end waits for a return"),
-    ("hooks.session_grace", "how long an end waits for a return"),
+const NO_BOUNDS: [(&str, &str); 11] = [
     ("http.workers", "a number of threads that the operator chooses"),
     ("websocket.compression_threshold_bytes", "chooses how a message is sent"),
     ("sockjs.heartbeat", "how often the node sends something"),
@@ -23,6 +21,7 @@ const NO_BOUNDS: [(&str, &str); 12] = [
     ("channel.defaults.history_ttl", "what a channel keeps; broker.memory.max_bytes bounds all together"),
     ("broker.redis.canary_interval", "how often the node publishes to itself"),
     ("broker.redis.database", "a name"),
+    ("client.proxy.connect.breaker.min_calls", "fewer calls do not tell whether the backend is down"),
     ("cluster.heartbeat", "how often the node says that it is alive"),
 ];
 /// What the names of limits have in them, whatever their values are.
@@ -66,14 +65,18 @@ fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// Every setting of `deploy/gorani.toml`, also those shown in a comment, with its value: `section.key`.
+/// Every setting of `deploy/gorani.toml`, also those shown in a comment, with its value: `section.key`. Examples stand deeper in
+/// their comments, and in sections of their own.
 pub(super) fn settings() -> BTreeMap<String, String> {
-    let mut section = String::new();
+    let (mut real, mut example) = (String::new(), String::new());
     let mut settings = BTreeMap::new();
     for line in read("gorani.toml").lines() {
-        let line = line.trim_start_matches("# ");
+        let (section, line) = match line.strip_prefix("#   ") {
+            Some(line) => (&mut example, line),
+            None => (&mut real, line.trim_start_matches("# ")),
+        };
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.split(']').next()) {
-            section = name.trim_start_matches('[').to_owned();
+            *section = name.trim_start_matches('[').to_owned();
         } else if let Some((key, value)) = line.split_once(" = ")
             && key.chars().all(|letter| letter.is_ascii_lowercase() || matches!(letter, '_' | '0'..='9'))
         {

@@ -90,17 +90,12 @@ const PROXIES: [&str; 6] = [
 /// Every setting, those of each proxy included.
 fn settings() -> BTreeMap<String, String> {
     let mut settings = limits::settings();
-    let file = text("deploy/gorani.toml");
-    let mut section = "";
-    for line in file.lines().filter_map(|line| line.strip_prefix("#   ")) {
-        if let Some(name) = line.strip_prefix("[client.proxy.connect").and_then(|rest| rest.split(']').next())
-        {
-            section = name;
-        } else if let Some((key, value)) = line.split_once(" = ") {
-            for proxy in PROXIES {
-                settings.insert(format!("{proxy}{section}.{key}"), value.to_owned());
-            }
-        }
+    let shown: Vec<_> = settings
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(PROXIES[0])?.to_owned(), value.clone())))
+        .collect();
+    for proxy in PROXIES {
+        settings.extend(shown.iter().map(|(key, value)| (format!("{proxy}{key}"), value.clone())));
     }
     settings
 }
