@@ -172,4 +172,5 @@ ci: ## all of the above checks, as the build machine runs them
 	$(MAKE) bench BENCH_ARGS="crowd --nodes 3 --connections 100 --repeats 1" BENCH_PROFILE=dev
 	$(MAKE) bench BENCH_ARGS="transports --smoke" BENCH_PROFILE=dev
 	$(MAKE) bench BENCH_ARGS="queue --smoke" BENCH_PROFILE=dev
+	$(MAKE) bench BENCH_ARGS="backend --smoke" BENCH_PROFILE=dev
 	$(MAKE) audit AUDIT_ARGS="--brief --parallel 3" BENCH_PROFILE=dev

@@ -1,6 +1,7 @@
 //! The backend that is asked and told (`bench backend`): the node's CPU for a subscribe that a backend decides, calls a second,
-//! events a second, and clients that return all at once to a backend that is slow.
+//! events a second, a fan-out beside a backend that sleeps, and clients that return all at once to one that is slow.
 
+mod asleep;
 pub(crate) mod client;
 mod server;
 mod storm;
@@ -39,6 +40,8 @@ enum BackendPart {
     Asked,
     /// Lifecycle events through Redis
     Told,
+    /// Fan-out beside a backend that sleeps
+    Asleep,
     /// Clients that return all at once
     Storm,
 }
@@ -95,6 +98,14 @@ pub(crate) fn run(flags: &BackendFlags) -> io::Result<()> {
         rows.push(row("CPU of the node for an event and its subscribe, µs", of(|told| told.node_us)));
         rows.push(row("CPU of Redis for an event, µs", of(|told| told.redis_us)));
     }
+    if is_wanted(BackendPart::Asleep) {
+        for (asleep, what) in [(false, "without a backend"), (true, "with 100 calls and the events asleep")] {
+            let measured = (0..repeats).map(|_| asleep::run(asleep)).collect::<io::Result<Vec<_>>>()?;
+            let of = |pick: fn(&asleep::Latency) -> f64| measured.iter().map(pick).collect::<Vec<f64>>();
+            rows.push(row(&format!("fan-out to 200 {what}, p50, ms"), of(|latency| latency.half)));
+            rows.push(row(&format!("fan-out to 200 {what}, p99, ms"), of(|latency| latency.most)));
+        }
+    }
     let mut text = if rows.len() > 1 { report::grid(&rows) } else { String::new() };
     if is_wanted(BackendPart::Storm) {
         let clients = if flags.smoke { 300 } else { flags.clients };
@@ -110,7 +121,7 @@ pub(crate) fn run(flags: &BackendFlags) -> io::Result<()> {
 
 fn row(what: &str, mut values: Vec<f64>) -> Vec<String> {
     values.sort_by(f64::total_cmp);
-    let show = |value: Option<&f64>| value.map_or_else(String::new, |value| format!("{value:.1}"));
+    let show = |value: Option<&f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
     let [median, least, most] = [values.get(values.len() / 2), values.first(), values.last()].map(show);
     vec![what.to_owned(), median, least, most]
 }

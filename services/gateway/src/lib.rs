@@ -298,6 +298,7 @@ impl Gorani {
         if let Some((load, requests)) = self.reload {
             node.tasks.spawn(Reloader::new(node.clone(), certificates, load, loaded).run(requests));
         }
+        node.deliver_hooks();
         tracing::info!(%address, node = &*node.policy.node_name, id = %node.id, workers = node.settings.http.worker_count(), "listening");
         started(address, node.clone());
         let mut server = std::pin::pin!(server);

@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod client_network;
 pub mod cluster;
+mod hook_store;
 mod keys;
 pub mod lifecycle;
 pub mod publish;
@@ -37,11 +38,7 @@ use self::{
     workers::Workers,
 };
 use crate::{
-    hooks::{
-        Hooks,
-        deliver::{self, HookDelivery, HookOpenError},
-        tracker::HookTracker,
-    },
+    hooks::{Hooks, deliver::HookDelivery, tracker::HookTracker},
     hub::history_reads::{HistoryReads, ReadBudget},
     memory::{
         MemoryBudget,
@@ -58,9 +55,6 @@ use crate::{
 
 /// Interval at which gauges are set and refusals are logged.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
-/// Pause before the next attempt to open the store of hooks.
-const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
-
 /// The parts that the workers of a node share.
 pub struct Node {
     /// Random id of this run of the node, 8 hexadecimal digits.
@@ -256,9 +250,6 @@ impl Node {
         if let Some(hooks) = &node.hooks {
             hooks.start(&node.tasks);
         }
-        if let Some(delivery) = &node.hook_delivery {
-            node.tasks.spawn(delivery.clone().run(node.metrics.hooks.clone()));
-        }
         node.tasks.spawn(node.cluster.clone().keep_lease());
         node.tasks.spawn(node.workers.clone().sweep());
         node.tasks.spawn(node.clone().watch());
@@ -266,40 +257,11 @@ impl Node {
         Ok(node)
     }
 
-    /// Opens the store of hooks, if an endpoint is configured. A broker that is away does not keep the node from starting.
-    async fn open_hooks(self: &Arc<Self>) -> Result<(), NodeError> {
-        if self.hooks.is_none() {
-            return Ok(());
-        }
-        match deliver::open(&*self.broker, &self.settings.hooks).await {
-            Ok(()) => Ok(()),
-            Err(error @ HookOpenError::Partitions { .. }) => {
-                let problem = error.to_string();
-                Err(SettingsError::Value { key: "hooks.partitions", problem }.into())
-            }
-            Err(HookOpenError::Broker(error)) => {
-                tracing::warn!(%error, "the store of hooks cannot be opened yet");
-                self.tasks.spawn(self.clone().open_hooks_later());
-                Ok(())
-            }
-        }
-    }
-
-    async fn open_hooks_later(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(OPEN_AGAIN_AFTER).await;
-            match deliver::open(&*self.broker, &self.settings.hooks).await {
-                Ok(()) => return tracing::info!("the store of hooks is open"),
-                Err(error @ HookOpenError::Partitions { .. }) => {
-                    tracing::error!(%error, "no hooks: the store is not opened");
-                    // Nobody else writes it.
-                    let _ = self.hooks_refused.set(error.to_string());
-                    return;
-                }
-                Err(HookOpenError::Broker(error)) => {
-                    tracing::debug!(%error, "the store of hooks cannot be opened yet");
-                }
-            }
+    /// Begins to deliver hooks to the backend, once the node serves. A simulated world takes them out of their queues by itself: it has
+    /// no network.
+    pub fn deliver_hooks(&self) {
+        if let Some(delivery) = &self.hook_delivery {
+            self.tasks.spawn(delivery.clone().run(self.metrics.hooks.clone()));
         }
     }
 

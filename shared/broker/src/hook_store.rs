@@ -6,12 +6,15 @@
 //! client), a channel and its members in that of the channel. For each endpoint of the backend a partition has a queue, from
 //! whose head one node delivers.
 
+mod event;
+mod queue;
+
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 
+pub use self::event::{HookEventDraft, HookEventKind};
+pub use self::queue::{DeadHook, HookDelivered, HookDeliveryState, HookEvent, HookQueueHead};
 use crate::BrokerError;
 
 /// Changes of one call of [`HookStore::apply`], at most.
@@ -53,97 +56,6 @@ pub struct HookQueuePlan {
     pub max_bytes: u64,
     /// Dead letters of one partition that are kept; over it, or over their bytes, the oldest events go, and are counted.
     pub max_dead_letters: u64,
-}
-
-/// The kind of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HookEventKind {
-    /// A session began.
-    Connected,
-    /// A session ended.
-    Disconnected,
-    /// A session subscribed to a channel.
-    Subscribed,
-    /// A session left a channel.
-    Unsubscribed,
-    /// A channel has its first subscription in the cluster.
-    Occupied,
-    /// A channel has lost its last one.
-    Vacated,
-    /// A user has its first session in a channel with presence.
-    MemberAdded,
-    /// A user has lost its last one there.
-    MemberRemoved,
-    /// A client published.
-    Publication,
-    /// Events were lost.
-    Gap,
-    /// What the receiver knows is to be forgotten; the present state follows.
-    Reset,
-}
-
-impl HookEventKind {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::Connected,
-        Self::Disconnected,
-        Self::Subscribed,
-        Self::Unsubscribed,
-        Self::Occupied,
-        Self::Vacated,
-        Self::MemberAdded,
-        Self::MemberRemoved,
-        Self::Publication,
-        Self::Gap,
-        Self::Reset,
-    ];
-
-    /// Its name in settings, in the events of a backend and in a medium.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Connected => "connected",
-            Self::Disconnected => "disconnected",
-            Self::Subscribed => "subscribed",
-            Self::Unsubscribed => "unsubscribed",
-            Self::Occupied => "occupied",
-            Self::Vacated => "vacated",
-            Self::MemberAdded => "member_added",
-            Self::MemberRemoved => "member_removed",
-            Self::Publication => "publication",
-            Self::Gap => "gap",
-            Self::Reset => "reset",
-        }
-    }
-}
-
-/// An event that a change may cause. The store gives it its id, and to an event of a session its number and the user's sessions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HookEventDraft {
-    /// The kind.
-    pub kind: HookEventKind,
-    /// Unix milliseconds.
-    pub time_ms: u64,
-    /// Id of the node that it happened on.
-    pub node: Arc<str>,
-    /// Client id; empty where it is about none.
-    pub client: Arc<str>,
-    /// User id; empty where it is about none, or about an anonymous one.
-    pub user: Arc<str>,
-    /// The channel; empty where it is about none.
-    pub channel: Arc<str>,
-    /// The members of a JSON object without its braces, `"transport":"websocket"`; empty for none.
-    pub details: Bytes,
-    /// The endpoints that it is for: indexes into [`HookStorePlan::endpoints`]. None: the store changes, and nothing is told.
-    pub endpoints: Arc<[u16]>,
-}
-
-impl HookEventDraft {
-    /// Bytes of its content.
-    pub fn content_bytes(&self) -> u64 {
-        let texts = self.node.len() + self.client.len() + self.user.len() + self.channel.len();
-        (texts + self.details.len()) as u64
-    }
 }
 
 /// An entry whose first and last node are told: a channel, or a user in a channel.
@@ -231,81 +143,6 @@ pub enum HookApplied {
         /// The run of the partition now; `None`: it has none, and [`HookStore::begin`] gives it one.
         run: Option<Arc<str>>,
     },
-}
-
-/// An event in a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HookEvent {
-    /// Unique, and the same in all retries: `<partition>-<milliseconds>-<number>`. Ids of a queue ascend.
-    pub id: String,
-    /// The event, without its endpoints.
-    pub draft: HookEventDraft,
-    /// Of a session's events: the how manieth of the session, from 1, without a hole. Else 0.
-    pub sequence: u64,
-    /// Of a session's events: sessions of the user after it, in the cluster; of an anonymous one 0.
-    pub user_sessions: u64,
-    /// True if it comes again from the dead letters.
-    pub replayed: bool,
-}
-
-/// The state of delivery from a queue, which outlives the node that delivers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HookDeliveryState {
-    /// Attempts with the event at the head that failed.
-    pub tries: u32,
-    /// Unix milliseconds before which it is not tried again; 0: at once.
-    pub next_ms: u64,
-    /// Id of the event that is tried by itself; empty: none.
-    pub suspect: String,
-}
-
-/// The head of a queue.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HookQueueHead {
-    /// The oldest events, in their order.
-    pub events: Vec<HookEvent>,
-    /// Events that were dropped since the backlog was too long, and not told yet.
-    pub dropped: u64,
-    /// All that were ever dropped: what [`HookDelivered::dropped_told`] gets once a gap has told of `dropped`.
-    pub dropped_mark: u64,
-    /// Unix milliseconds of the oldest of them.
-    pub dropped_since_ms: u64,
-    /// Events that wait, these included.
-    pub length: u64,
-    /// Bytes that wait.
-    pub bytes: u64,
-    /// Dead letters that are kept.
-    pub dead_letters: u64,
-    /// Dead letters that were dropped since there were too many, ever.
-    pub dead_letters_dropped: u64,
-    /// The state of delivery.
-    pub state: HookDeliveryState,
-}
-
-/// What came of a delivery.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HookDelivered {
-    /// Ids of events that are done with.
-    pub taken: Vec<String>,
-    /// Events that become dead letters, with the reason and the attempts.
-    pub dead: Vec<(String, String, u32)>,
-    /// The [`HookQueueHead::dropped_mark`] of the head whose dropped events a gap has told; 0: no gap was told.
-    pub dropped_told: u64,
-    /// The state from now on.
-    pub state: HookDeliveryState,
-}
-
-/// A dead letter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadHook {
-    /// The event.
-    pub event: HookEvent,
-    /// Why it was given up.
-    pub reason: String,
-    /// Attempts.
-    pub tries: u32,
-    /// Unix milliseconds at which it was given up.
-    pub died_ms: u64,
 }
 
 /// A page of what a node has in a partition, as the store knows it.

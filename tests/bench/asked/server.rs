@@ -30,6 +30,8 @@ pub(super) enum Answers {
     AtOnce,
     /// One after the other, each after this time; those that nobody waits for any more take their time too.
     Every(Duration),
+    /// Each after this time, all side by side.
+    After(Duration),
 }
 
 /// The backend. Its thread ends with the process.
@@ -86,9 +88,13 @@ async fn serve(
                 bytes.get(..end).unwrap_or_default().windows(EVENT.len()).filter(|part| *part == EVENT);
             let came = came.count();
             bytes.drain(..end);
-            if let Answers::Every(pause) = answers {
-                let _mine = turn.lock().await;
-                sleep(pause).await;
+            match answers {
+                Answers::AtOnce => {}
+                Answers::After(pause) => sleep(pause).await,
+                Answers::Every(pause) => {
+                    let _mine = turn.lock().await;
+                    sleep(pause).await;
+                }
             }
             requests.fetch_add(1, Ordering::Relaxed);
             stream.write_all(ANSWER).await?;

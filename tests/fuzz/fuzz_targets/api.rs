@@ -86,6 +86,9 @@ fn check(command: Result<ApiCommand<'_>, ApiError>, body: &Bytes) {
         ApiCommand::Presence(_)
         | ApiCommand::PresenceStats(_)
         | ApiCommand::HistoryRemove(_)
+        | ApiCommand::HooksDeadLetters(_)
+        | ApiCommand::HooksReplay(_)
+        | ApiCommand::HooksDiscard(_)
         | ApiCommand::Info(_) => {}
     }
 }

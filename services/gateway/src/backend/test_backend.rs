@@ -155,8 +155,8 @@ async fn read(
         let text = String::from_utf8_lossy(bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.lines().filter_map(|line| line.split_once(':'));
-            let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-            let length: usize = length.last().map_or(0, |(_, value)| value.trim().parse().unwrap());
+            let mut length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            let length: usize = length.next_back().map_or(0, |(_, value)| value.trim().parse().unwrap());
             if body.len() >= length {
                 bytes.drain(..head.len() + 4 + length);
                 let (head, body) = (head.to_owned(), body[..length].to_owned());

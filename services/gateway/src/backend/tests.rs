@@ -1,5 +1,5 @@
 //! The client of the backend against bad backends on real sockets.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod over_tls;
 

@@ -189,7 +189,7 @@ mod tests {
         let id = |events: &[_], context| HookBatch::of(&head(events.to_vec()), true, BOUNDS, context).id;
         let both = id(&[one.clone(), other.clone()], CONTEXT);
         assert_eq!(both, id(&[one.clone(), other], BatchContext { node: "n2", now_ms: 1, ..CONTEXT }));
-        let alone = id(&[one.clone()], CONTEXT);
+        let alone = id(std::slice::from_ref(&one), CONTEXT);
         assert_ne!(both, alone);
         assert_ne!(alone, id(&[one], BatchContext { endpoint: "other", ..CONTEXT }));
     }

@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     endpoint::{EndpointDelivery, HookEndpoint},
     lease::PartitionLeases,
-    queue_delivery::QueueDelivery,
+    queue_delivery::HookQueueDelivery,
     store::store_of,
 };
 use crate::{
@@ -117,8 +117,14 @@ impl HookDelivery {
         }
     }
 
-    fn queue(&self, partition: Partition, endpoint: Rc<EndpointDelivery>) -> QueueDelivery {
-        QueueDelivery::new(partition, self.node.clone(), endpoint, self.broker.clone(), self.leases.clone())
+    fn queue(&self, partition: Partition, endpoint: Rc<EndpointDelivery>) -> HookQueueDelivery {
+        HookQueueDelivery::new(
+            partition,
+            self.node.clone(),
+            endpoint,
+            self.broker.clone(),
+            self.leases.clone(),
+        )
     }
 
     /// Waits until nothing is left to send in the partitions of this node. A node that goes down gives it as much time as it has.

@@ -39,7 +39,7 @@ pub struct HookEndpoint {
 
 enum HookSigning {
     Standard(Signer),
-    Pusher { key: HeaderValue, secret: hmac::Key },
+    Pusher { key: HeaderValue, secret: Box<hmac::Key> },
 }
 
 impl HookEndpoint {
@@ -81,7 +81,7 @@ impl HookEndpoint {
                 HookSigning::Pusher {
                     key: HeaderValue::from_str(&settings.pusher_key)
                         .map_err(|error| refused("hooks.endpoints.pusher_key", &error))?,
-                    secret: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
+                    secret: Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())),
                 }
             }
         };

@@ -42,7 +42,7 @@ struct Bisection {
 }
 
 /// One queue, for as long as this node owns its partition.
-pub(super) struct QueueDelivery {
+pub(super) struct HookQueueDelivery {
     pub(super) partition: Partition,
     pub(super) node: Arc<str>,
     pub(super) endpoint: Rc<EndpointDelivery>,
@@ -55,7 +55,7 @@ pub(super) struct QueueDelivery {
     failed: Option<(String, usize)>,
 }
 
-impl QueueDelivery {
+impl HookQueueDelivery {
     pub(super) fn new(
         partition: Partition,
         node: Arc<str>,

@@ -95,8 +95,7 @@ impl SessionEntry {
         self.channels.iter().map(|membership| membership.channel.clone()).collect()
     }
 
-    /// Sends a signal to the session's actor. One that does not empty its mailbox is ended as slow, with the code that makes its
-    /// client come back: what it missed is not hidden from it.
+    /// Sends a signal to the session's actor. One that does not empty its mailbox is ended as slow, and its client comes back.
     pub fn signal(&self, signal: Signal) {
         if let Err(SendError::Full(_)) = self.mailbox.try_send(signal)
             && self.outbox.close_as_slow()

@@ -56,13 +56,6 @@ pub struct HookMetrics {
 
 impl HookMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        macro_rules! family {
-            ($name:literal, $help:literal) => {{
-                let metric = Family::default();
-                registry.register($name, $help, metric.clone());
-                metric
-            }};
-        }
         let delivery_seconds = Histogram::new(DELIVERY_BUCKETS_SECONDS);
         registry.register(
             "hook_delivery_seconds",
@@ -87,24 +80,49 @@ impl HookMetrics {
             "Changes that the store of hooks has not got yet",
             flush_pending.clone(),
         );
+        let events = Family::default();
+        registry.register("hook_events", "Events written into the store of hooks, by type", events.clone());
+        let deliveries = Family::default();
+        registry.register(
+            "hook_deliveries",
+            "Requests with events to an endpoint, by outcome",
+            deliveries.clone(),
+        );
+        let backlog_events = Family::default();
+        registry.register(
+            "hook_backlog_events",
+            "Events that wait for an endpoint, in the partitions of this node",
+            backlog_events.clone(),
+        );
+        let backlog_age_seconds = Family::default();
+        registry.register(
+            "hook_backlog_age_seconds",
+            "Age of the oldest event that waits, in the partitions of this node",
+            backlog_age_seconds.clone(),
+        );
+        let dead_letters = Family::default();
+        registry.register(
+            "hook_dead_letters",
+            "Dead letters of an endpoint, in the partitions of this node",
+            dead_letters.clone(),
+        );
+        let dropped = Family::default();
+        registry.register(
+            "hook_dropped",
+            "Events dropped since too many waited for an endpoint",
+            dropped.clone(),
+        );
+        let paused = Family::default();
+        registry.register("hook_paused", "1 while an endpoint that answered 410 is paused", paused.clone());
         Self {
-            events: family!("hook_events", "Events written into the store of hooks, by type"),
-            deliveries: family!("hook_deliveries", "Requests with events to an endpoint, by outcome"),
+            events,
+            deliveries,
             delivery_seconds,
-            backlog_events: family!(
-                "hook_backlog_events",
-                "Events that wait for an endpoint, in the partitions of this node"
-            ),
-            backlog_age_seconds: family!(
-                "hook_backlog_age_seconds",
-                "Age of the oldest event that waits, in the partitions of this node"
-            ),
-            dead_letters: family!(
-                "hook_dead_letters",
-                "Dead letters of an endpoint, in the partitions of this node"
-            ),
-            dropped: family!("hook_dropped", "Events dropped since too many waited for an endpoint"),
-            paused: family!("hook_paused", "1 while an endpoint that answered 410 is paused"),
+            backlog_events,
+            backlog_age_seconds,
+            dead_letters,
+            dropped,
+            paused,
             partitions_owned,
             reaped_sessions,
             flush_pending,

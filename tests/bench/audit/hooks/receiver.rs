@@ -21,7 +21,7 @@ pub(super) enum Behaviour {
 }
 
 /// The user whose first event is refused where the backend is [`Behaviour::Poisoned`].
-pub(super) const POISONED: &str = "user-0";
+pub(super) const POISONED: &str = "user-1";
 
 /// The event that is refused, once it was seen.
 #[derive(Debug, Clone, Default)]

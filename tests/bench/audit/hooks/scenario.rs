@@ -53,6 +53,8 @@ pub(crate) enum HookScenario {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HookFault {
     pub(super) at: Instant,
+    /// It was over.
+    pub(super) over: Instant,
     /// The node whose last sessions died with it.
     pub(super) killed: Option<usize>,
     /// Redis forgot events; the receiver is told by a reset.
@@ -74,7 +76,8 @@ impl HookScenario {
 
     /// Carries it out, and returns when it is over.
     pub(super) fn inject(self, cluster: &mut Cluster, receiver: &Receiver, lengths: Lengths) -> HookFault {
-        let mut fault = HookFault { at: Instant::now(), killed: None, forgot: false };
+        let at = Instant::now();
+        let mut fault = HookFault { at, over: at, killed: None, forgot: false };
         match self {
             Self::None => {}
             Self::KillNode => {
@@ -94,6 +97,8 @@ impl HookScenario {
                 cluster.redis.kill();
                 thread::sleep(lengths.away);
                 cluster.redis.restart();
+                // A server that comes back may have lost its last changes: nobody can know.
+                fault.forgot = true;
             }
             Self::SentinelFailover | Self::ClusterFailover => {
                 let replica = cluster.replica.as_ref().expect("this kind has a replica");
@@ -116,12 +121,14 @@ impl HookScenario {
                 receiver.behave(Behaviour::Silent);
                 thread::sleep(lengths.away);
                 let node = &mut cluster.nodes[0];
-                fault = HookFault { at: Instant::now(), killed: Some(0), forgot: false };
+                fault.at = Instant::now();
+                fault.killed = Some(0);
                 node.kill();
                 receiver.behave(Behaviour::Good);
                 node.restart();
             }
         }
+        fault.over = Instant::now();
         fault
     }
 }

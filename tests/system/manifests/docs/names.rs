@@ -180,8 +180,9 @@ fn every_code_that_a_page_names_is_in_the_table_of_codes() {
 async fn every_metric_that_a_page_names_is_one_that_a_node_shows() {
     let shown = numbers::shown().await;
     // A family that has counted nothing yet is not shown.
-    let families =
-        ["clients", "proxy"].map(|file| text(&format!("services/gateway/src/metrics/{file}.rs"))).concat();
+    let families = ["clients", "hooks", "proxy"]
+        .map(|file| text(&format!("services/gateway/src/metrics/{file}.rs")))
+        .concat();
     let mut wrong = BTreeSet::new();
     for page in pages() {
         for found in METRIC.find_iter(&text(&page)) {

@@ -311,7 +311,7 @@ impl StompSession {
 fn keep_headers(publication: &mut Publication, sent: Publication, is_replaced: bool) -> Result<(), Failure> {
     let set = std::mem::take(&mut publication.tags);
     let is_kept =
-        |name: &str| !(is_replaced && name == CONTENT_TYPE) && !set.iter().any(|(set, _)| set == name);
+        |name: &str| !(set.iter().any(|(set, _)| set == name) || (is_replaced && name == CONTENT_TYPE));
     let mut tags: Vec<_> = sent.tags.into_iter().filter(|(name, _)| is_kept(name)).collect();
     tags.extend(set.iter().cloned());
     let bytes: usize = tags.iter().map(|(name, value)| name.len() + value.len()).sum();

@@ -78,7 +78,7 @@ impl StompSession {
         };
         let mut publication = publication(headers, frame.body.clone(), now.unix_ms)?;
         publication.info = Some(self.identity.info_for(Bytes::new()));
-        Ok(PendingCommit::Send(ValidSend { name, publication, options, proxy }))
+        Ok(PendingCommit::Send(Box::new(ValidSend { name, publication, options, proxy })))
     }
 
     /// Runs a SEND or a step of a transaction, unless the backend is asked about one before it.
@@ -94,7 +94,7 @@ impl StompSession {
             PendingCommit::Send(send) => match (send.proxy, &mut self.calls) {
                 (Some(proxy), Some(calls)) => {
                     let request = ProxyRequest::Publish { channel: send.name.clone(), data: send.payload() };
-                    let asked = AskedFor::Publish(Box::new(send));
+                    let asked = AskedFor::Publish(send);
                     actions.push(calls.ask((ticket, asked), proxy, request));
                 }
                 _ => actions.push(send.action(ticket)),

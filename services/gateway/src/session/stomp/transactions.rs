@@ -31,7 +31,8 @@ struct Transaction {
 /// A step of a COMMIT.
 #[derive(Debug)]
 pub(super) enum PendingCommit {
-    Send(ValidSend),
+    /// A message.
+    Send(Box<ValidSend>),
     /// A call of `/app`.
     Rpc(Box<RpcCall>),
     /// An ACK (true) or NACK.

@@ -139,7 +139,7 @@ fn a_subscription_ends_that_the_backend_does_not_prolong_and_with_a_server_side_
     client.pass(10);
     let pushed = client.answer(refreshed(None));
     assert_eq!(pushed[0]["push"]["unsubscribe"]["code"], json!(2501));
-    assert!(matches!(client.next(), Some(Action::Unsubscribe(_))));
+    assert!(matches!(client.next(), Some(Action::EndSubscription(..))));
 
     let mut client = TestClient::asking(settings(), routes());
     client.say(json!({"id": 1, "connect": {}}));
