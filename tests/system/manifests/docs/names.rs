@@ -182,7 +182,9 @@ async fn every_metric_that_a_page_names_is_one_that_a_node_shows() {
     // A family that has counted nothing yet is not shown.
     let families = ["clients", "hooks", "proxy"]
         .map(|file| text(&format!("services/gateway/src/metrics/{file}.rs")))
-        .concat();
+        .concat()
+        .split_whitespace()
+        .collect::<String>();
     let mut wrong = BTreeSet::new();
     for page in pages() {
         for found in METRIC.find_iter(&text(&page)) {
