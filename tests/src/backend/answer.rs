@@ -25,7 +25,7 @@ pub enum Answer {
     Cut(usize, Box<Answer>),
     /// The answer, and then the connection is closed, although it could have been kept.
     ThenClose(Box<Answer>),
-    /// The answer, once [`Backend::release`] is called.
+    /// The answer, once [`super::Backend::release`] is called.
     Held(Box<Answer>),
     /// The answer after this time.
     After(Duration, Box<Answer>),
@@ -76,7 +76,7 @@ impl Answer {
         Self::After(pause, Box::new(self))
     }
 
-    /// The same once [`Backend::release`] is called.
+    /// The same once [`super::Backend::release`] is called.
     #[must_use]
     pub fn held(self) -> Self {
         Self::Held(Box::new(self))
