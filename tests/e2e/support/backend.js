@@ -11,12 +11,13 @@ export class AskedBackend {
     backend.server = createServer(async (request, response) => {
       const chunks = [];
       for await (const chunk of request) chunks.push(chunk);
-      const question = JSON.parse(Buffer.concat(chunks));
+      const body = Buffer.concat(chunks).toString();
+      const question = JSON.parse(body);
       const kind = request.url.slice(1);
-      backend.questions.push({ kind, question, headers: request.headers });
-      const body = JSON.stringify(await answer(kind, question));
+      backend.questions.push({ kind, question, body, headers: request.headers });
+      const answered = JSON.stringify(await answer(kind, question));
       response.writeHead(200, { "Content-Type": "application/json" });
-      response.end(body);
+      response.end(answered);
     }).listen(0, "127.0.0.1");
     await once(backend.server, "listening");
     backend.url = `http://127.0.0.1:${backend.server.address().port}`;

@@ -29,21 +29,6 @@ const OF_SUBSCRIPTIONS: [HookEventKind; 6] = [
     HookEventKind::MemberRemoved,
 ];
 
-/// All kinds.
-const ALL: [HookEventKind; 11] = [
-    HookEventKind::Connected,
-    HookEventKind::Disconnected,
-    HookEventKind::Subscribed,
-    HookEventKind::Unsubscribed,
-    HookEventKind::Occupied,
-    HookEventKind::Vacated,
-    HookEventKind::MemberAdded,
-    HookEventKind::MemberRemoved,
-    HookEventKind::Publication,
-    HookEventKind::Gap,
-    HookEventKind::Reset,
-];
-
 /// A client whose session is tracked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackedClient {
@@ -90,7 +75,7 @@ impl HookDrafts {
                 .map(|name| (name.as_str().into(), select(&|endpoint| endpoint.wants(kind, Some(name)))))
                 .collect(),
         };
-        Self { node, kinds: ALL.into_iter().map(|kind| (kind, of_kind(kind))).collect() }
+        Self { node, kinds: HookEventKind::ALL.into_iter().map(|kind| (kind, of_kind(kind))).collect() }
     }
 
     /// The same drafts, of events that happened on another node.
