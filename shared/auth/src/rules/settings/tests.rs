@@ -112,6 +112,10 @@ fn written_options_are_read_again_as_they_were_in_every_combination() {
 fn a_namespace_has_its_name_beside_its_options() {
     let mut namespace = everything();
     namespace["name"] = json!("chat");
+    for what in ["subscribe", "publish", "sub_refresh"] {
+        namespace[format!("{what}_proxy_enabled")] = json!(true);
+        namespace[format!("{what}_proxy_name")] = json!("shop");
+    }
     let settings = read(json!({"namespaces": [namespace, {"name": "news"}]})).unwrap();
     assert_eq!(settings.namespaces[0].name, "chat");
     assert_eq!(serde_json::to_value(settings.namespaces[0].options).unwrap(), everything());
