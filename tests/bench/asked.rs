@@ -31,7 +31,7 @@ use crate::{
 const CHANNELS: usize = 100;
 /// Connections that subscribe at the same time: each has 64 calls under way at most, and a proxy has 256.
 const AT_ONCE: usize = 4;
-/// How long everything of one measurement may take.
+/// Time for one measurement.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 
@@ -48,7 +48,7 @@ enum BackendPart {
     Storm,
 }
 
-/// What is measured, and how much.
+/// The flags of this measurement.
 #[derive(Debug, Args)]
 pub(crate) struct BackendFlags {
     /// Only these; without the storm if nothing is named
@@ -57,7 +57,7 @@ pub(crate) struct BackendFlags {
     /// Connections, each with 100 subscriptions
     #[arg(long, default_value_t = 300)]
     connections: usize,
-    /// How often asked and told are measured
+    /// Repeats of asked and told
     #[arg(long, default_value_t = 5)]
     repeats: usize,
     /// Clients of the storm
@@ -189,7 +189,7 @@ fn told(connections: usize) -> io::Result<Told> {
     })
 }
 
-/// What subscribes took.
+/// The cost of subscribes.
 struct Took {
     cpu: Duration,
     took: Duration,

@@ -56,7 +56,7 @@ pub(crate) struct AuditFlags {
     /// What breaks; all of it, one after the other, if nothing is named
     #[arg(long, value_delimiter = ',', value_enum)]
     scenario: Vec<Scenario>,
-    /// What breaks while the backend is told by hooks; all of it if neither this nor a scenario is named
+    /// Faults while the backend is told by hooks; all of it if neither this nor a scenario is named
     #[arg(long, value_delimiter = ',', value_enum)]
     hooks: Vec<HookScenario>,
     /// Seconds for which the backend of the hooks is down in its scenario; 60, with --brief 5

@@ -88,7 +88,7 @@ struct State {
     abandoned: usize,
     /// Answers that were written whole.
     answered: usize,
-    /// How often what is held was let go.
+    /// Number of times that held answers were released.
     released: usize,
     /// Open connections, to close them at the end.
     open: Vec<(usize, TcpStream)>,
@@ -173,7 +173,7 @@ impl Backend {
         *self.shared.script.lock().unwrap() = Arc::new(script);
     }
 
-    /// Where it listens.
+    /// The address of its listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

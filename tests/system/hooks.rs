@@ -43,7 +43,7 @@ fn refusing(text: &'static str) -> impl Fn(&Request) -> Answer {
     move |request| Answer::status(if request.json().to_string().contains(text) { 422 } else { 204 })
 }
 
-/// What `gorani hooks` prints.
+/// The output of `gorani hooks`.
 fn hooks(settings: &Settings, node: &Node, arguments: &[&str]) -> String {
     let file = tempfile(settings, node);
     let output = Command::new(binary::node())

@@ -46,7 +46,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Hooks of a node that has an endpoint for them.
 pub struct Hooks {
-    /// What happens on the node.
+    /// The node's sessions, channels and members.
     pub tracker: Arc<HookTracker>,
     /// The partitions that the node owns.
     pub leases: Arc<PartitionLeases>,

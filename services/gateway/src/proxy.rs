@@ -139,7 +139,7 @@ impl CallFailure {
         }
     }
 
-    /// What the session makes of it. `legacy_errors`: as if the backend had surely not seen it, as Centrifugo has it.
+    /// The outcome for the session. `legacy_errors`: as if the backend had surely not seen it, as Centrifugo has it.
     fn of_client(&self, legacy_errors: bool) -> ProxyFailure {
         let failure = match self {
             Self::Busy => ProxyFailure::NotProcessed(ErrorCode::TOO_MANY_REQUESTS),

@@ -114,7 +114,7 @@ pub struct ProxyCall {
     pub caller: Arc<ProxyCaller>,
     /// The number of the call in its session, from 1: with the client's id it names the call in `X-Request-Id`.
     pub number: u64,
-    /// What is asked.
+    /// The question.
     pub request: ProxyRequest,
 }
 
@@ -203,7 +203,7 @@ pub enum ProxyRequest {
     },
 }
 
-/// What came of a call.
+/// The outcome of a call.
 pub type ProxyOutcome = Result<ProxyAnswer, ProxyFailure>;
 
 /// A backend's answer.

@@ -1,4 +1,4 @@
-//! What a node has in a partition of the store of hooks, as one text: the cursor of [`crate::hook_store::HookStore::entries`],
+//! An entry of a node in a partition of the store of hooks, as one text: the cursor of [`crate::hook_store::HookStore::entries`],
 //! the order in memory, and the member of a sorted set in Redis.
 
 use std::sync::Arc;

@@ -200,7 +200,7 @@ pub trait HookStore: Send + Sync + 'static {
         changes: Vec<HookChange>,
     ) -> BoxFuture<'static, Result<HookApplied, BrokerError>>;
 
-    /// What a node has in a partition, `limit` entries at most from `cursor` on ([`HookNodeEntries::cursor`]; empty: the first
+    /// The entries of a node in a partition, `limit` entries at most from `cursor` on ([`HookNodeEntries::cursor`]; empty: the first
     /// page). Over all pages an entry that stays is given exactly once, whatever comes and goes meanwhile. A cursor that is not
     /// this store's is [`BrokerError::BadCursor`].
     fn entries(

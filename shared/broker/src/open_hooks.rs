@@ -12,7 +12,7 @@ use crate::{
     hook_store::{HookStorePlan, NO_PARTITION, NOT_OPEN, Partition},
 };
 
-/// How the policies of eviction begin that touch keys without a time, as the store's are.
+/// The beginning of the policies of eviction that touch keys without a time, as the store's are.
 const EVICTS_ALL: &str = "allkeys";
 
 /// The plan of an open store, and what its server said. Clones share it.

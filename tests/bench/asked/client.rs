@@ -29,7 +29,7 @@ pub(crate) struct ClientFlags {
     count: usize,
 }
 
-/// What the clients count.
+/// The counters of the clients.
 #[derive(Debug, Default, Clone, Copy)]
 struct Counts {
     connected: usize,

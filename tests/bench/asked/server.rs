@@ -24,7 +24,7 @@ const HEADERS: usize = 64;
 /// An event's type, as it stands in a batch.
 const EVENT: &[u8] = b"\"type\":\"subscribed\"";
 
-/// When it answers.
+/// The time of its answers.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answers {
     AtOnce,

@@ -86,7 +86,7 @@ pub(super) fn table(verdicts: &[HookVerdict]) -> Vec<Vec<String>> {
     std::iter::once(head).chain(verdicts.iter().map(HookVerdict::cells)).collect()
 }
 
-/// What the columns say.
+/// The meaning of the columns.
 pub(super) const LEGEND: &str = "\
 sessions: let in by the nodes; events: told, without those sent again; lost: sessions whose connected or disconnected never came, and that neither a
 killed node took with it within 2 s nor a reset stands for (Redis forgot). Complaints: holes in a session's numbers, connected and disconnected, occupied and vacated,
@@ -193,7 +193,7 @@ fn start_clients(
     }))
 }
 
-/// What is known of the cluster: sessions with their users, occupied channels, members.
+/// The state of the cluster: sessions with their users, occupied channels, members.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Known {
     sessions: BTreeMap<String, String>,
@@ -202,13 +202,13 @@ struct Known {
 }
 
 impl Known {
-    /// What the receiver knows.
+    /// The state as the receiver knows it.
     fn of_events(recorded: &Recorded) -> Self {
         let Present { clients, channels, members, .. } = recorded.present.clone();
         Self { sessions: clients, occupied: channels, members }
     }
 
-    /// What the API says.
+    /// The state as the API tells it.
     fn of_api(cluster: &Cluster) -> Option<Self> {
         let api = cluster.nodes[1].api();
         let ask = |method: &str, params| {

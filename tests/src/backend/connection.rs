@@ -14,7 +14,7 @@ const TRICKLE_PAUSE: Duration = Duration::from_secs(1);
 /// Headers of a request at most.
 const HEADERS_MAX: usize = 128;
 
-/// What becomes of a connection after an answer.
+/// The fate of a connection after an answer.
 enum Then {
     Keep,
     Close,

@@ -29,15 +29,15 @@ pub struct Recorded {
     pub taken: usize,
     /// Batches that were answered otherwise.
     pub refused: usize,
-    /// Where events contradict one another, or a signature is not valid.
+    /// The contradictions between events, and each time that a signature is not valid.
     pub faults: Vec<String>,
-    /// What the events say is there.
+    /// The state by the events.
     pub present: Present,
     ids: HashSet<String>,
     sequences: BTreeMap<String, Session>,
 }
 
-/// What a receiver knows from the events.
+/// The state as a receiver folds it from the events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Present {
     /// Connected clients with their user.
@@ -50,7 +50,7 @@ pub struct Present {
     partitions: BTreeMap<String, u64>,
 }
 
-/// What is known of the events of a client.
+/// The last event of a client.
 #[derive(Debug, Clone)]
 struct Session {
     partition: u64,
@@ -111,7 +111,7 @@ impl Recorder {
         self.backend.address()
     }
 
-    /// What it has so far.
+    /// All that was recorded so far.
     ///
     /// # Panics
     /// If another thread has panicked meanwhile.

@@ -1,4 +1,4 @@
-//! What `deploy/` says about a backend, behind `#`: with the `#` off, a node takes it; and its secret comes where the settings look for it.
+//! The lines of `deploy/` about a backend, behind `#`: with the `#` off, a node takes it; and its secret comes where the settings look for it.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{check, list, read, text, yaml};
 
-/// Where the settings look for the secret of signatures.
+/// The place at which the settings look for the secret of signatures.
 const SECRET: &str = "/etc/gorani-hooks/hook.secret";
 
 /// Settings with those that are switched off by `#` without a space behind it; comments have one.

@@ -41,7 +41,7 @@ const CONNECT_AT_MOST: Duration = Duration::from_secs(5);
 const DISCONNECT: Duration = Duration::from_secs(1);
 /// The reset of a stream of HTTP/2 that says that the request was not processed (RFC 9113, 8.7).
 const REFUSED_STREAM: u32 = 7;
-/// What requests say that they come from.
+/// The `User-Agent` of requests.
 const USER_AGENT: &str = concat!("Gorani/", env!("CARGO_PKG_VERSION"));
 
 /// Whom a client asks.
@@ -90,7 +90,7 @@ pub enum PostError {
     /// The request was sent, and the connection broke.
     #[error("connection lost: {0}")]
     Lost(String),
-    /// What came is no HTTP.
+    /// The answer is no HTTP.
     #[error("no HTTP: {0}")]
     Head(String),
     /// The answer has more bytes than the limit allows.
@@ -267,7 +267,7 @@ impl TargetClient {
         Ok(BackendAnswer { status, retry_after, body, took: Duration::ZERO })
     }
 
-    /// How far a request came that failed.
+    /// The error of a request that failed, by how far it came.
     fn classify(&self, error: SendRequestError, trace: &RequestTrace) -> PostError {
         let text = error.to_string();
         match error {

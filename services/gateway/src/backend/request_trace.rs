@@ -1,4 +1,4 @@
-//! How far one request came: its socket and its body note it while they are polled. The client library tells neither whether a
+//! The progress of one request: its socket and its body note it while they are polled. The client library tells neither whether a
 //! connection was used before nor whether a byte of the answer was there, and both decide about a repetition.
 
 use std::{

@@ -34,7 +34,7 @@ impl SeenRequest {
     }
 }
 
-/// What a request gets.
+/// The answer to a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     /// These bytes.

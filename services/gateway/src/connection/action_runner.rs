@@ -163,7 +163,7 @@ impl ActionRunner {
     }
 }
 
-/// What the backend is told by hooks. Nothing of it costs more than a branch where no endpoint is configured.
+/// Tells the backend by hooks. Nothing of it costs more than a branch where no endpoint is configured.
 impl ActionRunner {
     /// The session as hooks name it.
     fn tracked(&self) -> Option<TrackedClient> {

@@ -1,4 +1,4 @@
-//! What a partition has to bring again: all of it where the store began anew, and what differs where the node and the store were
+//! The changes that a partition has to bring again: all of it where the store began anew, and what differs where the node and the store were
 //! compared.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};

@@ -1,4 +1,4 @@
-//! What happens on this node, as its connections report it: who is connected, to which channels, and as which member. It is kept by
+//! The state of this node's clients, as its connections report it: who is connected, to which channels, and as which member. It is kept by
 //! partition until the store has it ([`super::flush`]).
 //!
 //! Called by all workers; each call takes the lock of one partition for a moment, and never waits for the broker.

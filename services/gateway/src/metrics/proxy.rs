@@ -44,7 +44,7 @@ impl EncodeLabelSet for ProxyLabel {
     }
 }
 
-/// What the backend is asked.
+/// The kind of call.
 #[derive(Clone, Default)]
 pub struct ProxyMetrics {
     /// Calls that ended, by outcome.

@@ -196,7 +196,7 @@ fn json(raw: &RawValue) -> ProxyPayload {
     ProxyPayload { data: Bytes::copy_from_slice(raw.get().as_bytes()), kind: DataKind::Json }
 }
 
-/// What others see of a client: always JSON.
+/// The info of a client that others see: always JSON.
 fn info(info: Option<&RawValue>, b64info: &str) -> Result<Bytes, AnswerError> {
     if b64info.is_empty() {
         return Ok(raw_bytes(info));

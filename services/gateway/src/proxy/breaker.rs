@@ -26,7 +26,7 @@ pub(super) enum BreakerState {
     Open = 2,
 }
 
-/// What became of a call, for the breaker.
+/// The end of a call, for the breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallResult {
     /// The backend is there.

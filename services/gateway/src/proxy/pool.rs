@@ -53,7 +53,7 @@ pub fn check_files(settings: &Settings) -> Result<(), ProxyFilesError> {
     settings.configured_proxies().iter().try_for_each(|proxy| ProxyFiles::read(proxy).map(drop))
 }
 
-/// What of a proxy stands in files.
+/// The parts of a proxy that stand in files.
 struct ProxyFiles {
     tls: BackendTls,
     signer: Signer,

@@ -90,7 +90,7 @@ impl Serialize for SigningSecretSettings {
     }
 }
 
-/// What a secret begins with.
+/// The prefix of a secret.
 const PREFIX: &str = "whsec_";
 /// Bytes of a secret.
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;

@@ -271,7 +271,7 @@ pub struct DisconnectSettings {
     pub reason: String,
 }
 
-/// When calls to a backend that is down end at once.
+/// The conditions under which calls to a backend that is down end at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BreakerSettings {

@@ -1,4 +1,4 @@
-//! What the backend believes at rest: the events of hooks, folded, beside what the nodes have.
+//! The state that the backend believes at rest: the events of hooks, folded, beside what the nodes have.
 
 use futures_util::future::FutureExt as _;
 use gorani_broker::Broker as _;

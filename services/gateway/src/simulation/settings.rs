@@ -22,7 +22,7 @@ pub(super) const TOKEN_SECRET: &str = "secret-of-the-simulation-long-enough-for-
 pub(super) const HOOK_PARTITIONS: Partition = 2;
 /// The endpoint of hooks.
 pub(super) const HOOK_ENDPOINT: &str = "backend";
-/// What it wants: all.
+/// All kinds.
 const HOOK_EVENTS: [&str; 8] = [
     "connected",
     "disconnected",

@@ -1,4 +1,4 @@
-//! What the scenarios of the store of hooks share: a node's store, opened, with short ways to make and read what they need.
+//! The fixture of the scenarios of the store of hooks: a node's store, opened, with short ways to make and read what they need.
 
 use std::{sync::Arc, time::Duration};
 
@@ -237,7 +237,7 @@ pub(crate) fn short(event: &HookEvent) -> String {
     format!("{:?} {}{numbers}", draft.kind, subject.join(" ")).trim_end().to_owned()
 }
 
-/// What came of a delivery that failed.
+/// The outcome of a delivery that failed.
 pub(crate) fn failed(tries: u32, next_ms: u64, suspect: &str) -> HookDelivered {
     let state = HookDeliveryState { tries, next_ms, suspect: suspect.to_owned() };
     HookDelivered { state, ..HookDelivered::default() }

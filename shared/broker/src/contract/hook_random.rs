@@ -59,7 +59,7 @@ pub(crate) const fn clients() -> usize {
     CLIENTS
 }
 
-/// What a receiver knows of the partition from its events.
+/// The state of the partition as a receiver folds it from the events.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Folded {
     sessions: BTreeMap<Arc<str>, Arc<str>>,
@@ -201,7 +201,7 @@ async fn take(node: &HookNode, count: usize, folded: &mut Folded) {
     node.complete(FIRST, HookDelivered { taken: ids(&events), ..HookDelivered::default() }).await;
 }
 
-/// What each owner has in the store is what it made. A key that someone has was told; one that nobody has may have a grace.
+/// Each owner has in the store what it made. A key that someone has was told; one that nobody has may have a grace.
 async fn check_keys(node: &HookNode, truth: &Truth, folded: &Folded) {
     let mut present = BTreeSet::new();
     for owner in OWNERS {

@@ -29,7 +29,7 @@ pub enum HookEventKind {
     Publication,
     /// Events were lost.
     Gap,
-    /// What the receiver knows is to be forgotten; the present state follows.
+    /// The receiver is to forget what it knows; the present state follows.
     Reset,
 }
 

@@ -51,7 +51,7 @@ pub struct HookQueueHead {
     pub state: HookDeliveryState,
 }
 
-/// What came of a delivery.
+/// The outcome of a delivery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HookDelivered {
     /// Ids of events that are done with.

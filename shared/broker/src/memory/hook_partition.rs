@@ -37,7 +37,7 @@ struct HookSession {
 pub(super) struct HookPartition {
     pub(super) run: Option<Arc<str>>,
     sessions: HashMap<Arc<str>, HookSession>,
-    /// When to forget sessions that ended, in order: the time is the same for all.
+    /// The times at which to forget sessions that ended, in order: the time is the same for all.
     ended: VecDeque<(u64, Arc<str>)>,
     /// Sessions of each user.
     users: HashMap<Arc<str>, u64>,

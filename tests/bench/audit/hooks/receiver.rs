@@ -7,7 +7,7 @@ use gorani_tests::backend::{
     recorder::{Recorded, Recorder},
 };
 
-/// How the backend behaves.
+/// The behaviour of the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Behaviour {
     /// It takes everything.

@@ -1,4 +1,4 @@
-//! What breaks while the backend is told.
+//! The faults while the backend is told.
 
 use std::{
     thread,
@@ -13,7 +13,7 @@ use super::{
     receiver::{Behaviour, Receiver},
 };
 
-/// How long a fault lasts that has a length.
+/// The length of faults that have one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lengths {
     /// A node is stopped for longer than its lease.
@@ -49,7 +49,7 @@ pub(crate) enum HookScenario {
     KillInPost,
 }
 
-/// What a fault may have taken from the receiver.
+/// The effect of a fault on the receiver.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HookFault {
     pub(super) at: Instant,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gorani_broker::hook_store::{HookEvent, HookEventKind, Partition};
 
-/// What the cluster looks like.
+/// The state of the cluster.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClusterState {
     /// Clients, each with its channels.

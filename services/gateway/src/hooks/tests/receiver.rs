@@ -29,7 +29,7 @@ impl ReceivedRequest {
     }
 }
 
-/// What is to be answered: status line and headers, such as `503 Busy\r\nRetry-After: 7`, and a body. `None`: nothing, ever.
+/// The answer: status line and headers, such as `503 Busy\r\nRetry-After: 7`, and a body. `None`: nothing, ever.
 pub(super) type Answer = Option<(String, String)>;
 type Script = Arc<dyn Fn(usize, &ReceivedRequest) -> Answer + Send + Sync>;
 

@@ -19,7 +19,7 @@ pub enum AnswerError {
     /// Base64 that is none.
     #[error("{0} is not base64")]
     Base64(&'static str),
-    /// What others see of a client must be JSON.
+    /// The info of a client that others see must be JSON.
     #[error("b64info is not base64 of json")]
     Info,
     /// More or larger tags than a publication has.

@@ -1,4 +1,4 @@
-//! What comes of each bad backend, and what bounds the calls.
+//! The outcome of each bad backend, and the bounds of calls.
 
 use futures_util::FutureExt;
 

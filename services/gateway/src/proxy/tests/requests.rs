@@ -1,4 +1,4 @@
-//! What a backend is sent: the JSON of each kind and the headers.
+//! The requests to a backend: the JSON of each kind and the headers.
 
 use actix_http::header::{HeaderName, HeaderValue};
 

@@ -1,4 +1,4 @@
-//! What a receiver asks for: its token, its channels, the positions that it has reached, and what it tells the connect proxy.
+//! The query of a receiver: its token, its channels, the positions that it has reached, and what it tells the connect proxy.
 //! `docs/protocols/http.md` §7.4.
 
 use gorani_broker::Position;
@@ -21,11 +21,11 @@ pub struct ReceiveQuery {
     pub positions: Positions,
     /// It named a position that cannot be read: its reply says that nothing was recovered.
     pub is_unreadable: bool,
-    /// What it says of itself to the connect proxy.
+    /// Its description for the connect proxy.
     pub details: ReceiverDetails,
 }
 
-/// What a receiver says of itself to the connect proxy. It decides nothing here.
+/// The description of a receiver for the connect proxy. It decides nothing here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReceiverDetails {
     /// Data for the connect proxy.

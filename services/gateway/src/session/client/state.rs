@@ -119,7 +119,7 @@ pub(super) struct ProxiedRequest {
     pub(super) bytes: u32,
 }
 
-/// What the backend is asked about.
+/// The subject of the call to the backend.
 #[derive(Debug)]
 pub(super) enum ProxiedCommand {
     /// The connect of a client, which had these subscriptions of the server before.
@@ -161,7 +161,7 @@ pub(super) struct WantedSubscription {
 }
 
 impl PendingRequest {
-    /// What the backend is asked, if it is.
+    /// The call to the backend, if there is one.
     pub(super) fn proxied(&self) -> Option<&ProxiedCommand> {
         match self {
             Self::Proxied(request) => Some(&request.command),

@@ -1,4 +1,4 @@
-//! What follows from answers of the backend: to CONNECT, SUBSCRIBE, SEND and expiries; and the end of a session that waits for them.
+//! The consequences of answers of the backend: to CONNECT, SUBSCRIBE, SEND and expiries; and the end of a session that waits for them.
 //! `docs/protocols/stomp.md` §14.
 
 use std::{sync::atomic::Ordering, time::Duration};

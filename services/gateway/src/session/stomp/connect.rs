@@ -211,7 +211,7 @@ impl StompSession {
         granted.iter().find(|(granted, _)| **granted == *channel).map(|(_, grant)| grant)
     }
 
-    /// What the connection token says of a channel that it lists.
+    /// The claims of the connection token for a channel that it lists.
     fn listed(&self, channel: &str) -> Option<Option<&SubscribeClaims>> {
         let Access::Client(claims) = &self.access else { return None };
         claims.server_side().find(|(listed, _)| *listed == channel).map(|(_, claims)| claims)

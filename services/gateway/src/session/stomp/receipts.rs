@@ -111,7 +111,7 @@ impl Receipts {
         Some(settled)
     }
 
-    /// What the frame of this ticket asks for has failed, and the client gets to know it by another message than its receipt.
+    /// The request of the frame with this ticket has failed, and the client gets to know it by another message than its receipt.
     pub(super) fn failed(&mut self, ticket: Ticket) {
         let receipt = self.find(ticket).and_then(|frame| frame.settled.receipt.take());
         self.receipt_bytes -= receipt.map_or(0, |receipt| receipt.len());

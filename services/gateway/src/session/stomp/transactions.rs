@@ -123,7 +123,7 @@ impl ValidSend {
         self.name.len() + self.publication.data.len() + tags + size_of::<Self>()
     }
 
-    /// What it sends, for the backend that decides on it.
+    /// Its payload, for the backend that decides on it.
     pub(super) fn payload(&self) -> ProxyPayload {
         ProxyPayload { data: self.publication.data.clone(), kind: self.publication.kind }
     }

@@ -1,4 +1,4 @@
-//! What is refused in the settings of proxies, before the node starts.
+//! The checks of the settings of proxies, before the node starts.
 
 use std::{collections::HashSet, str::FromStr, time::Duration};
 

@@ -48,7 +48,7 @@ fn number(payload: &ProxyPayload) -> usize {
     std::str::from_utf8(&payload.data).unwrap().parse().unwrap()
 }
 
-/// What is still to be answered, and what has been seen.
+/// The calls that are still to be answered, and the replies so far.
 #[derive(Default)]
 struct Seen {
     open: Vec<(Ticket, ProxyOrBroker)>,

@@ -1,4 +1,4 @@
-//! What follows from a backend's answers, for every protocol.
+//! The consequences of a backend's answers, for every protocol.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use actix_http::header::{HeaderName, HeaderValue};
