@@ -16,6 +16,10 @@ pub(super) struct Canary {
     name: String,
     sent: u64,
     heard_at: Option<Instant>,
+    /// When the last one was due.
+    due_at: Option<Instant>,
+    /// Time without one that came back, in which the node ran.
+    missed_for: Duration,
     refused: Option<RefusedCanary>,
 }
 
@@ -39,6 +43,15 @@ impl Canary {
         self.name = name;
     }
 
+    /// The next one is due. Gives the time without one that came back, as far as the node ran: a pause of the process itself
+    /// (a busy machine, a frozen one) counts as one interval, since what arrived meanwhile is still to be read.
+    pub(super) fn due(&mut self, interval: Duration) -> Duration {
+        let now = Instant::now();
+        let since = self.due_at.replace(now).map_or(Duration::ZERO, |before| now.duration_since(before));
+        self.missed_for += since.min(interval);
+        self.missed_for
+    }
+
     /// The number of the next one.
     pub(super) fn next(&mut self) -> u64 {
         self.sent += 1;
@@ -47,7 +60,7 @@ impl Canary {
 
     /// A canary came back.
     pub(super) fn on_received(&mut self, message: &[u8]) {
-        self.heard_at = Some(Instant::now());
+        self.received_now();
         let serial = std::str::from_utf8(message).ok().and_then(|text| text.parse::<u64>().ok());
         self.refused.take_if(|refused| serial.is_some_and(|serial| serial > refused.serial));
     }
@@ -55,6 +68,7 @@ impl Canary {
     /// Restarts the clock: a canary came back, or none can be expected yet.
     pub(super) fn received_now(&mut self) {
         self.heard_at = Some(Instant::now());
+        self.missed_for = Duration::ZERO;
     }
 
     /// Time since the last canary came back.
@@ -92,5 +106,22 @@ mod tests {
         canary.on_received(third.to_string().as_bytes());
         assert_eq!(canary.refusal(), None);
         assert!(canary.silence().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_the_process_is_no_missed_canary() {
+        const INTERVAL: Duration = Duration::from_secs(1);
+        let mut canary = Canary::new("canary".to_owned());
+        canary.received_now();
+        assert_eq!(canary.due(INTERVAL), Duration::ZERO);
+        tokio::time::advance(60 * INTERVAL).await;
+        assert_eq!(canary.due(INTERVAL), INTERVAL, "a minute in which nothing ran counts as one interval");
+        for missed in 2..=4 {
+            tokio::time::advance(INTERVAL).await;
+            assert_eq!(canary.due(INTERVAL), missed * INTERVAL);
+        }
+        canary.on_received(b"1");
+        tokio::time::advance(INTERVAL / 2).await;
+        assert_eq!(canary.due(INTERVAL), INTERVAL / 2);
     }
 }

@@ -219,8 +219,10 @@ impl ConnectionTask {
             tokio::select! {
                 biased;
                 _ = canary.tick() => {
-                    let (name, serial, silence, is_refused) = self.pubsub.canary(|canary| {
-                        (canary.name().to_owned(), canary.next(), canary.silence(), canary.refusal().is_some())
+                    let interval = self.canary_interval;
+                    let (name, serial, missed_for, is_refused) = self.pubsub.canary(|canary| {
+                        let missed_for = canary.due(interval);
+                        (canary.name().to_owned(), canary.next(), missed_for, canary.refusal().is_some())
                     });
                     if name != line.canary {
                         line.canary.clone_from(&name);
@@ -230,7 +232,7 @@ impl ConnectionTask {
                     if is_refused || self.requests.status().trouble().is_some() {
                         // The canary cannot be published. A repeated subscription checks this connection instead.
                         under_way.push(line.clone().apply(InterestChange::Subscribe, vec![line.canary.clone()]));
-                    } else if silence.is_some_and(|silence| silence > self.canary_timeout) {
+                    } else if missed_for > self.canary_timeout {
                         return "the node does not hear itself".to_owned();
                     }
                     // Without a connection for requests a canary shows nothing new: the node is not ready anyway.

@@ -130,18 +130,23 @@ impl Shards {
         }
     }
 
+    /// A server whose tasks do not run yet: they begin with [`Shards::run`], once the shard knows what it has to subscribe to.
+    /// Otherwise its connection could be ready before it hears the names that are wanted from the start.
     fn open(&self, address: Option<&Address>, canary: &str) -> Arc<Shard> {
         let dialer = match address {
             Some((host, port)) => self.dialer.at(host, *port),
             None => self.dialer.clone(),
         };
         let (common, sink) = (self.common.clone(), Arc::clone(&self.sink));
-        let shard =
-            Shard::new(&self.settings, self.pubsub_commands(), dialer, common, sink, canary.to_owned());
+        let dialect = self.pubsub_commands();
+        Arc::new(Shard::new(&self.settings, dialect, dialer, common, sink, canary.to_owned()))
+    }
+
+    /// Runs the tasks of a server; nothing if they run.
+    fn run(&self, shard: &Shard) {
         if let Some(runtime) = self.runtime.get() {
             shard.start(runtime);
         }
-        Arc::new(shard)
     }
 
     /// The servers of now.

@@ -50,6 +50,7 @@ impl Shards {
             let shard = self.open(None, &self.keys.canary(&self.node));
             let first = std::mem::take(&mut *self.first_wanted.lock());
             shard.pubsub.want(first, None, drop);
+            self.run(&shard);
             self.routes.write().shards.insert((ALONE.to_owned(), 0), shard);
             self.map_trouble.send_replace(None);
         }
@@ -269,6 +270,9 @@ impl Shards {
                 owner.pubsub.want(vec![(name, matter)], None, drop);
                 owner.pubsub.wake();
             }
+        }
+        for shard in routes.shards.values() {
+            self.run(shard);
         }
         routes.known.clone_from(&map.servers);
         self.map_trouble.send_replace(None);

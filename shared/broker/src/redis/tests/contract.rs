@@ -18,6 +18,9 @@ use super::{
 };
 use crate::contract::{ContractNode, Harness};
 
+/// Time that an answer may take.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
 /// Servers, and settings that find them; tests that run at the same time share them under different prefixes.
 struct Medium<T> {
     settings: RedisSettings,
@@ -38,7 +41,14 @@ impl<T: Send + Sync> Medium<T> {
         };
         *place = Arc::downgrade(&servers);
         let prefix = format!("test-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let settings = RedisSettings { prefix, require_at_start: true, ..settings(&servers) };
+        // No server fails here: a machine that is busy with other tests must not look like one that does.
+        let settings = RedisSettings {
+            prefix,
+            require_at_start: true,
+            request_timeout: TIME_LIMIT,
+            canary_timeout: TIME_LIMIT,
+            ..settings(&servers)
+        };
         Self { settings, _servers: servers }
     }
 }
