@@ -32,12 +32,15 @@ use self::{
     sink::Sink,
     stage::Stage,
 };
-use crate::report;
+use crate::{audit::watch::TIME_LIMIT, report};
 
 /// Backends that publish at the same time.
 pub(crate) const BACKENDS: u32 = 4;
 /// After a phase with attackers, what they left behind may go away for so long; nothing is measured meanwhile.
 const REST: Duration = Duration::from_secs(3);
+
+/// Of `--brief`: other tests run beside it, so that an answer may take longer than a balancer would wait.
+const BRIEF_TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// Of `--brief`: one of so many connections, at that part of the pace, since other tests run beside it.
 const BRIEF_PART: u32 = 4;
@@ -97,7 +100,8 @@ pub(crate) fn run(flags: &AttackFlags) -> io::Result<()> {
     let part = if flags.brief { BRIEF_PART } else { 1 };
     let attacks: Vec<Attack> = attacks.into_iter().map(|attack| attack.divided(part)).collect();
     let (rounds, seconds) = if flags.brief { (1, 6) } else { (flags.rounds, flags.seconds) };
-    let stage = Stage::start(flags.rate)?;
+    let time_limit = if flags.brief { BRIEF_TIME_LIMIT } else { TIME_LIMIT };
+    let stage = Stage::start(flags.rate, time_limit)?;
     let (sink, length) = (Sink::start()?, Duration::from_secs(seconds.into()));
     let sinks = Targets {
         http: vec![sink.address],

@@ -1,12 +1,13 @@
 //! What honest clients noticed: times by phase, losses, readiness, memory, and what of it fails the run.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 use super::{AttackFlags, BACKENDS, Kind, Phase, attacker::Done, attacks::Attack, stage::Seen};
 use crate::{
     audit::{
         check::{Counts, check},
         subscriber::Entry,
+        watch::Sample,
     },
     report,
 };
@@ -24,9 +25,10 @@ struct Times {
     deliveries: usize,
     median: Duration,
     p99: Duration,
-    not_ready: usize,
-    /// Honest newcomers that were not let in, of all.
-    refused: usize,
+    /// One reason for each time that a node was not ready.
+    not_ready: Vec<String>,
+    /// One reason for each honest newcomer that was not let in, of all that came.
+    refused: Vec<String>,
     came: usize,
     peak_mib: Vec<u64>,
 }
@@ -66,11 +68,13 @@ impl Outcome {
         if counts.delivered == 0 || seen.given_up > 0 {
             failures.push(format!("{} delivered, {} never accepted", counts.delivered, seen.given_up));
         }
-        if attack.not_ready > 0 {
-            failures.push(format!("not ready {} times under attack", attack.not_ready));
+        if !attack.not_ready.is_empty() {
+            let (times, why) = (attack.not_ready.len(), reasons(&attack.not_ready));
+            failures.push(format!("not ready {times} times under attack: {why}"));
         }
-        if attack.refused > 0 {
-            failures.push(format!("{} of {} honest newcomers not let in", attack.refused, attack.came));
+        if !attack.refused.is_empty() {
+            let (refused, came, why) = (attack.refused.len(), attack.came, reasons(&attack.refused));
+            failures.push(format!("{refused} of {came} honest newcomers not let in: {why}"));
         }
         for (node, (peak, before)) in attack.peak_mib.iter().zip(&quiet.peak_mib).enumerate() {
             if peak.saturating_sub(*before) > memory_mib {
@@ -109,8 +113,8 @@ impl Outcome {
                 times.deliveries.to_string(),
                 ms(times.median),
                 ms(times.p99),
-                times.not_ready.to_string(),
-                format!("{} of {}", times.refused, times.came),
+                times.not_ready.len().to_string(),
+                format!("{} of {}", times.refused.len(), times.came),
                 times.peak_mib.iter().map(u64::to_string).collect::<Vec<_>>().join(" / "),
             ]
         }));
@@ -142,6 +146,12 @@ impl Outcome {
     }
 }
 
+/// The different ones of these.
+fn reasons(all: &[String]) -> String {
+    let different: BTreeSet<&str> = all.iter().map(String::as_str).collect();
+    different.into_iter().take(TOLD_AT_MOST).collect::<Vec<_>>().join(", ")
+}
+
 impl Times {
     fn of(kind: Kind, seen: &Seen, phases: &[Phase]) -> Self {
         let within =
@@ -162,16 +172,20 @@ impl Times {
             let bytes = seen.resident.iter().filter(|sample| sample.node == node && within(sample.at));
             bytes.map(|sample| sample.bytes).max().unwrap_or_default() / MIB
         };
-        let samples = seen.readiness.iter().flatten();
-        let came = || seen.newcomers.iter().filter(|sample| within(sample.asked));
+        let refusals = |samples: &mut dyn Iterator<Item = &Sample>| -> Vec<String> {
+            samples
+                .filter(|sample| within(sample.asked))
+                .filter_map(|sample| sample.refusal.clone())
+                .collect()
+        };
         Self {
             kind,
             deliveries: times.len(),
             median: part(50).copied().unwrap_or_default(),
             p99: part(99).copied().unwrap_or_default(),
-            not_ready: samples.filter(|sample| within(sample.asked) && !sample.ready).count(),
-            refused: came().filter(|sample| !sample.ready).count(),
-            came: came().count(),
+            not_ready: refusals(&mut seen.readiness.iter().flatten()),
+            refused: refusals(&mut seen.newcomers.iter()),
+            came: seen.newcomers.iter().filter(|sample| within(sample.asked)).count(),
             peak_mib: (0..seen.readiness.len()).map(peak).collect(),
         }
     }

@@ -108,7 +108,8 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Starts it, waits until all are subscribed, and begins to publish.
-    pub(crate) fn start(rate: u32) -> io::Result<Self> {
+    /// A newcomer, and who asks whether a node is ready, waits for `time_limit`.
+    pub(crate) fn start(rate: u32, time_limit: Duration) -> io::Result<Self> {
         let (files, config) = certificate()?;
         let stomp: Vec<SocketAddr> = (0..3).map(|_| free_address()).collect();
         let memory = known_setting("memory.max_bytes", MEMORY_BYTES)?;
@@ -133,7 +134,9 @@ impl Stage {
         });
         let addresses = cluster.addresses();
         let (plain, tls) = (addresses[..TLS_NODE].to_vec(), addresses[TLS_NODE]);
-        until("the node with TLS is ready", Endpoint::tls(tls, &config).probe(READY, OK));
+        let ask_tls = Endpoint::tls(tls, time_limit, &config);
+        let is_ready = ask_tls.probe(READY, OK);
+        until("the node with TLS is ready", || is_ready().is_ok());
         let api = Api::new(plain[0], API_KEY);
         for _ in 0..LARGE_PUBLICATIONS {
             api.publish(LARGE_CHANNEL, &json!("x".repeat(LARGE_BYTES)));
@@ -148,13 +151,15 @@ impl Stage {
         until("everybody is subscribed", || {
             honest.iter().all(|honest| honest.record.lock().unwrap().is_subscribed)
         });
-        let mut endpoints: Vec<Endpoint> = plain.iter().map(|node| Endpoint::plain(*node)).collect();
-        endpoints.push(Endpoint::tls(tls, &config));
+        let mut endpoints: Vec<Endpoint> =
+            plain.iter().map(|node| Endpoint::plain(*node, time_limit)).collect();
+        endpoints.push(ask_tls);
         let watch =
             Watch::asking(endpoints.iter().map(|endpoint| endpoint.probe(READY, OK)).collect(), LOOK_EVERY);
         let mut newcomers: Vec<Probe> =
             endpoints.iter().map(|endpoint| endpoint.probe(HANDSHAKE, SWITCHED)).collect();
-        newcomers.extend(stomp.iter().map(|node| Endpoint::plain(*node).probe(CONNECT, CONNECTED)));
+        newcomers
+            .extend(stomp.iter().map(|node| Endpoint::plain(*node, time_limit).probe(CONNECT, CONNECTED)));
         let newcomers = Watch::asking(newcomers, COME_EVERY);
         let resident = Arc::default();
         watch_memory(&cluster, &resident, &stop);

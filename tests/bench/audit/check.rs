@@ -121,7 +121,7 @@ impl Readiness {
         let mine = || faults.iter().filter(|fault| fault.nodes.contains(&node));
         for fault in mine() {
             let time_limit = if fault.is_loud { END_NOTICED_WITHIN } else { SILENCE_NOTICED_WITHIN };
-            let noticed = samples.iter().find(|sample| !sample.ready && sample.answered >= fault.began);
+            let noticed = samples.iter().find(|sample| !sample.is_ready() && sample.answered >= fault.began);
             let Some(noticed) = noticed.map(|sample| sample.answered) else {
                 self.complaints.push(format!("node {node} never said that it was not ready"));
                 continue;
@@ -131,8 +131,9 @@ impl Readiness {
             if down > time_limit {
                 self.complaints.push(format!("node {node} said after {down:?} that it was not ready"));
             }
-            let is_lie =
-                |sample: &&Sample| sample.ready && sample.asked >= noticed && sample.answered < fault.ended;
+            let is_lie = |sample: &&Sample| {
+                sample.is_ready() && sample.asked >= noticed && sample.answered < fault.ended
+            };
             if let Some(lie) = samples.iter().find(is_lie) {
                 let since = lie.asked - fault.began;
                 self.complaints.push(format!("node {node} said {since:?} into the fault that it was ready"));
@@ -148,7 +149,7 @@ impl Readiness {
                 sample.answered >= fault.began && !back(samples, fault).is_some_and(settled)
             })
         };
-        let untrue = samples.iter().filter(|sample| !sample.ready && !is_excused(sample)).count();
+        let untrue = samples.iter().filter(|sample| !sample.is_ready() && !is_excused(sample)).count();
         if untrue > 0 {
             self.complaints
                 .push(format!("node {node} said {untrue} times without a reason that it was not ready"));
@@ -158,7 +159,10 @@ impl Readiness {
 
 /// When a node was ready again after a fault.
 fn back(samples: &[Sample], fault: &Fault) -> Option<Instant> {
-    samples.iter().find(|sample| sample.ready && sample.asked >= fault.ended).map(|sample| sample.answered)
+    samples
+        .iter()
+        .find(|sample| sample.is_ready() && sample.asked >= fault.ended)
+        .map(|sample| sample.answered)
 }
 
 #[cfg(test)]
@@ -226,7 +230,7 @@ mod tests {
                 .map(|(millis, ready)| Sample {
                     asked: at(*millis),
                     answered: at(*millis + 10),
-                    ready: *ready,
+                    refusal: (!*ready).then(|| "not ready".to_owned()),
                 })
                 .collect();
             let mut readiness = Readiness::default();

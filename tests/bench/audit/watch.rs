@@ -14,14 +14,21 @@ use std::{
 /// How often each node is asked.
 const EVERY: Duration = Duration::from_millis(50);
 /// A node that does not answer within this time is not ready: a balancer would not wait longer either.
-const TIME_LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// What a node said, ready or not, at some moment between two.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sample {
     pub(crate) asked: Instant,
     pub(crate) answered: Instant,
-    pub(crate) ready: bool,
+    /// Why it was not ready.
+    pub(crate) refusal: Option<String>,
+}
+
+impl Sample {
+    pub(crate) fn is_ready(&self) -> bool {
+        self.refusal.is_none()
+    }
 }
 
 /// Asks all nodes until it is dropped.
@@ -32,8 +39,8 @@ pub(crate) struct Watch {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Asks one node whether it is ready.
-pub(crate) type Probe = Box<dyn Fn() -> bool + Send>;
+/// Asks one node whether it is ready; the error says why not.
+pub(crate) type Probe = Box<dyn Fn() -> io::Result<()> + Send>;
 
 impl Watch {
     pub(crate) fn start(nodes: &[SocketAddr]) -> Self {
@@ -44,12 +51,13 @@ impl Watch {
     pub(crate) fn asking(probes: Vec<Probe>, every: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let samples: Vec<Arc<Mutex<Vec<Sample>>>> = probes.iter().map(|_| Arc::default()).collect();
-        let watch_one = |(is_ready, samples): (Probe, &Arc<Mutex<Vec<Sample>>>)| {
+        let watch_one = |(probe, samples): (Probe, &Arc<Mutex<Vec<Sample>>>)| {
             let (samples, stop) = (Arc::clone(samples), Arc::clone(&stop));
             thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let (asked, ready) = (Instant::now(), is_ready());
-                    samples.lock().unwrap().push(Sample { asked, answered: Instant::now(), ready });
+                    let (asked, answer) = (Instant::now(), probe());
+                    let refusal = answer.err().map(|error| error.to_string());
+                    samples.lock().unwrap().push(Sample { asked, answered: Instant::now(), refusal });
                     thread::sleep(every);
                 }
             })
@@ -65,7 +73,7 @@ impl Watch {
 
     /// Whether all said at last that they are ready.
     pub(crate) fn all_ready(&self) -> bool {
-        self.samples.iter().all(|samples| samples.lock().unwrap().last().is_some_and(|last| last.ready))
+        self.samples.iter().all(|samples| samples.lock().unwrap().last().is_some_and(Sample::is_ready))
     }
 }
 
@@ -80,24 +88,27 @@ impl Drop for Watch {
 
 /// Asks over plain HTTP.
 fn plain(node: SocketAddr) -> Probe {
-    Box::new(move || connect(node).is_ok_and(|mut stream| answers(&mut stream, READY, OK).unwrap_or(false)))
+    Box::new(move || answers(&mut connect(node, TIME_LIMIT)?, READY, OK))
 }
 
 /// A request for readiness, and how its answer begins.
 pub(crate) const READY: &[u8] = b"GET /health/ready HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
 pub(crate) const OK: &[u8] = b"HTTP/1.1 200";
 
-/// A connection on which no wait is longer than [`TIME_LIMIT`].
-pub(crate) fn connect(node: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&node, TIME_LIMIT)?;
-    stream.set_read_timeout(Some(TIME_LIMIT))?;
+/// A connection on which no wait is longer than the time limit.
+pub(crate) fn connect(node: SocketAddr, time_limit: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&node, time_limit)?;
+    stream.set_read_timeout(Some(time_limit))?;
     Ok(stream)
 }
 
-/// Whether the answer to this request begins so.
-pub(crate) fn answers(stream: &mut (impl Read + Write), request: &[u8], begins: &[u8]) -> io::Result<bool> {
+/// An error unless the answer to this request begins so.
+pub(crate) fn answers(stream: &mut (impl Read + Write), request: &[u8], begins: &[u8]) -> io::Result<()> {
     stream.write_all(request)?;
     let mut head = vec![0; begins.len()];
     stream.read_exact(&mut head)?;
-    Ok(head == begins)
+    if head == begins {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("answered {:?}", String::from_utf8_lossy(&head))))
 }
