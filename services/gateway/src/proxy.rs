@@ -1,11 +1,12 @@
 //! Proxies: the calls to the backend that decide or answer clients' commands. `docs/protocols/proxy.md`; record 47.
 //!
-//! - [`pool`]: what the workers of a node share of each proxy. `limits`: how many calls, and who waits. `breaker`: a backend that
-//!   is down. `retry`: what may be repeated.
+//! - [`pool`]: what the workers of a node share of each proxy. `limits`: how many calls, and who waits; `concurrency`: how many a
+//!   slow backend gets. `breaker`: a backend that is down. `retry`: what may be repeated.
 //! - `request`: what is sent; [`answer`]: what comes back; [`routes`]: which proxy is asked about what.
 
 pub mod answer;
 mod breaker;
+mod concurrency;
 mod limits;
 pub mod pool;
 mod recent;
@@ -179,7 +180,7 @@ async fn ask(
         return Err(CallFailure::BreakerOpen);
     }
     let place = proxy.limits.enter(&call.caller.client, deadline).await;
-    let _place = place.map_err(|reason| match reason {
+    let place = place.map_err(|reason| match reason {
         NoSlot::Full => CallFailure::Busy,
         NoSlot::Timeout => CallFailure::NoSlotInTime,
     })?;
@@ -189,7 +190,18 @@ async fn ask(
     };
     let posted = post(proxy, client, event, call, deadline).await;
     proxy.observe(began.elapsed());
+    match &posted {
+        Ok(answer) if is_overload(answer.status) => place.overloaded(),
+        Ok(_) => place.answered(proxy.timeout()),
+        Err(PostError::Timeout) => place.timed_out(proxy.timeout()),
+        Err(_) => {}
+    }
     judge(proxy, event, posted, admitted)
+}
+
+/// A backend that has too much to do, by its own words.
+fn is_overload(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
 /// Sends the call, and once more where that is harmless.
@@ -235,9 +247,7 @@ fn judge(
             Err(error) => (CallResult::Failed, Err(error.into())),
         },
         Ok(BackendAnswer { status, retry_after, .. }) => {
-            let wish = retry_after.filter(|_| {
-                matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
-            });
+            let wish = retry_after.filter(|_| is_overload(status));
             let result = match wish {
                 Some(time) if time > Duration::ZERO => CallResult::Busy(time),
                 // A refusal is the work of a backend that is there.
@@ -248,8 +258,8 @@ fn judge(
             (result, judged.ok_or(CallFailure::Status(status)))
         }
     };
-    if let Some(admitted) = admitted {
-        admitted.report(result, Instant::now());
+    if admitted.is_some_and(|admitted| admitted.report(result, Instant::now())) {
+        proxy.limits.restart();
     }
     judged
 }

@@ -53,6 +53,8 @@ pub struct ProxyMetrics {
     pub seconds: ProxySeconds,
     /// Calls under way; set by a scrape.
     pub in_flight: Family<ProxyLabel, Gauge>,
+    /// Calls that may be under way now, `max_in_flight` at most; set by a scrape.
+    pub allowed: Family<ProxyLabel, Gauge>,
     /// Calls that wait for a place; set by a scrape.
     pub waiting: Family<ProxyLabel, Gauge>,
     /// The breaker: 0 closed, 1 half open, 2 open; set by a scrape.
@@ -86,6 +88,11 @@ impl ProxyMetrics {
         registry.register("proxy_requests", "Calls to the backend by outcome", metrics.requests.clone());
         registry.register("proxy_seconds", "Times of calls to the backend", metrics.seconds.0.clone());
         registry.register("proxy_in_flight", "Calls to the backend under way", metrics.in_flight.clone());
+        registry.register(
+            "proxy_allowed",
+            "Calls to the backend that may be under way now",
+            metrics.allowed.clone(),
+        );
         registry.register("proxy_waiting", "Calls that wait for a place", metrics.waiting.clone());
         registry.register(
             "proxy_breaker_state",

@@ -105,13 +105,14 @@ impl Breaker {
         Some(AdmittedCall { breaker: self, is_trial })
     }
 
-    fn report(&self, is_trial: bool, result: CallResult, now: Instant) {
+    /// True if the breaker opened by it.
+    fn report(&self, is_trial: bool, result: CallResult, now: Instant) -> bool {
         let mut state = self.state.lock();
         if is_trial {
             state.is_trying = false;
         } else if state.open_until.is_some() {
             // It began before the breaker opened, and tells nothing new.
-            return;
+            return false;
         }
         let is_good = result == CallResult::Good;
         if is_trial && is_good {
@@ -126,7 +127,7 @@ impl Breaker {
             u64::from(failed) * 100 >= u64::from(calls) * u64::from(self.settings.failure_percent);
         let (for_time, doubles) = match result {
             CallResult::Busy(time) if !time.is_zero() => (time.min(RETRY_AFTER_MAX), false),
-            _ if is_good => return,
+            _ if is_good => return false,
             _ if is_trial
                 || state.in_row >= self.settings.failures
                 || (calls >= self.settings.min_calls && is_too_much) =>
@@ -134,7 +135,7 @@ impl Breaker {
                 // Full jitter: the nodes of a cluster do not come back all at once.
                 (state.next_open.mul_f64(random::rng().random_range(0.0..=1.0)), true)
             }
-            _ => return,
+            _ => return false,
         };
         state.open_until = Some(now + for_time);
         state.in_row = 0;
@@ -142,14 +143,16 @@ impl Breaker {
         if doubles {
             state.next_open = (state.next_open * 2).min(self.settings.max_open);
         }
+        true
     }
 }
 
 impl AdmittedCall<'_> {
-    /// Tells what became of it.
-    pub(super) fn report(mut self, result: CallResult, now: Instant) {
-        self.breaker.report(self.is_trial, result, now);
+    /// Tells what became of it. True if the breaker opened by it.
+    pub(super) fn report(mut self, result: CallResult, now: Instant) -> bool {
+        let has_opened = self.breaker.report(self.is_trial, result, now);
         self.is_trial = false;
+        has_opened
     }
 }
 
@@ -173,7 +176,7 @@ mod tests {
     }
 
     fn call(breaker: &Breaker, result: CallResult, now: Instant) {
-        breaker.admit(now).unwrap().report(result, now);
+        let _opened = breaker.admit(now).unwrap().report(result, now);
     }
 
     #[test]

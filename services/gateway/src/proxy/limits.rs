@@ -1,5 +1,6 @@
 //! The bounds of one proxy's calls on this node: so many at a time, and a bounded queue before them. A call waits in the order in
-//! which it came, within its own time. One session cannot fill the queue.
+//! which it came, within its own time. One session cannot fill the queue. How many are sent at a time follows what the backend can
+//! take ([`ConcurrencyLimit`]).
 
 use std::{
     collections::HashMap,
@@ -7,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -14,6 +16,8 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout_at},
 };
+
+use super::concurrency::ConcurrencyLimit;
 
 /// Places in the queue that one session may have.
 const WAITING_OF_SESSION: usize = 8;
@@ -23,25 +27,45 @@ const WAITING_OF_SESSION: usize = 8;
 pub(super) enum NoSlot {
     /// The queue is full, or this session's part of it.
     Full,
-    /// Its time was over while it waited.
+    /// Its time was over while it waited, or too little of it is left for an answer.
     Timeout,
 }
 
 /// The places of one proxy.
+#[derive(Debug)]
 pub(super) struct CallLimits {
     places: Semaphore,
-    max_in_flight: usize,
+    allowed: Mutex<Allowed>,
     max_waiting: usize,
     waiting: AtomicUsize,
     /// Sessions that wait, by client id, and how often. Touched only while calls wait.
     of_sessions: Mutex<HashMap<Arc<str>, usize>>,
 }
 
+/// The places that there are.
+#[derive(Debug)]
+struct Allowed {
+    limit: ConcurrencyLimit,
+    /// Free and taken ones. More than the limit allows, until calls that are under way end.
+    places: usize,
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub(super) struct Place<'l> {
+    limits: &'l CallLimits,
+    permit: Option<SemaphorePermit<'l>>,
+    began: Instant,
+}
+
 impl CallLimits {
     pub(super) fn new(max_in_flight: usize, max_waiting: usize) -> Self {
         Self {
             places: Semaphore::new(max_in_flight),
-            max_in_flight,
+            allowed: Mutex::new(Allowed {
+                limit: ConcurrencyLimit::new(max_in_flight),
+                places: max_in_flight,
+            }),
             max_waiting,
             waiting: AtomicUsize::new(0),
             of_sessions: Mutex::default(),
@@ -50,7 +74,31 @@ impl CallLimits {
 
     /// Calls under way.
     pub(super) fn running(&self) -> usize {
-        self.max_in_flight.saturating_sub(self.places.available_permits())
+        self.allowed.lock().places.saturating_sub(self.places.available_permits())
+    }
+
+    /// Calls that may be under way now.
+    pub(super) fn allowed(&self) -> usize {
+        self.allowed.lock().limit.get()
+    }
+
+    /// The breaker opened: the backend gets one call at first.
+    pub(super) fn restart(&self) {
+        self.change(|limit| limit.restart(Instant::now()));
+    }
+
+    /// Changes the limit, and makes or takes away free places; those that are taken go when their calls end.
+    fn change(&self, change: impl FnOnce(&mut ConcurrencyLimit)) {
+        let mut allowed = self.allowed.lock();
+        change(&mut allowed.limit);
+        let limit = allowed.limit.get();
+        if limit > allowed.places {
+            self.places.add_permits(limit - allowed.places);
+            allowed.places = limit;
+        } else {
+            let excess = allowed.places - limit;
+            allowed.places -= self.places.forget_permits(excess);
+        }
     }
 
     /// Calls that wait.
@@ -59,20 +107,57 @@ impl CallLimits {
     }
 
     /// Waits for a place. It is given back when it is dropped.
-    pub(super) async fn enter(
-        &self,
-        client: &Arc<str>,
-        deadline: Instant,
-    ) -> Result<SemaphorePermit<'_>, NoSlot> {
-        if let Ok(place) = self.places.try_acquire() {
-            return Ok(place);
+    pub(super) async fn enter(&self, client: &Arc<str>, deadline: Instant) -> Result<Place<'_>, NoSlot> {
+        if let Ok(permit) = self.places.try_acquire() {
+            return Ok(self.place(permit));
         }
         let _waiting = Waiting::new(self, client).ok_or(NoSlot::Full)?;
-        match timeout_at(deadline, self.places.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
+        let place = match timeout_at(deadline, self.places.acquire()).await {
+            Ok(Ok(permit)) => self.place(permit),
             // Places are never closed.
-            Ok(Err(_)) => Err(NoSlot::Full),
-            Err(_elapsed) => Err(NoSlot::Timeout),
+            Ok(Err(_)) => return Err(NoSlot::Full),
+            Err(_elapsed) => return Err(NoSlot::Timeout),
+        };
+        // The backend would work on a call whose caller is gone before the answer: the place is for one that came later.
+        if deadline.saturating_duration_since(place.began) < self.allowed.lock().limit.needed() {
+            return Err(NoSlot::Timeout);
+        }
+        Ok(place)
+    }
+
+    fn place<'l>(&'l self, permit: SemaphorePermit<'l>) -> Place<'l> {
+        Place { limits: self, permit: Some(permit), began: Instant::now() }
+    }
+}
+
+impl Place<'_> {
+    /// The backend answered. `time`: what a call may take.
+    pub(super) fn answered(&self, time: Duration) {
+        let is_used = self.limits.places.available_permits() == 0;
+        self.limits.change(|limit| limit.answered(self.began.elapsed(), time, is_used));
+    }
+
+    /// The call timed out. That is the backend's fault only if half of the time was left when the call was sent.
+    pub(super) fn timed_out(&self, time: Duration) {
+        if self.began.elapsed() >= time / 2 {
+            self.overloaded();
+        }
+    }
+
+    /// The backend said that it has too much to do.
+    pub(super) fn overloaded(&self) {
+        self.limits.change(|limit| limit.overloaded(self.began, Instant::now()));
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut allowed = self.limits.allowed.lock();
+        if allowed.places > allowed.limit.get()
+            && let Some(permit) = self.permit.take()
+        {
+            permit.forget();
+            allowed.places -= 1;
         }
     }
 }
@@ -172,5 +257,55 @@ mod tests {
         assert_eq!(limits.waiting(), 0);
         drop(place);
         assert!(limits.enter(&client(3), deadline).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fewer_are_sent_to_a_backend_that_is_too_slow_and_all_again_when_it_is_not() {
+        let limits = CallLimits::new(8, 100);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let time = Duration::from_secs(1);
+        let mut places = Vec::new();
+        for number in 0..8 {
+            places.push(limits.enter(&client(number), deadline).await.unwrap());
+        }
+        tokio::time::advance(time).await;
+        places.drain(..).for_each(|place| place.overloaded());
+        assert_eq!((limits.allowed(), limits.running()), (4, 0));
+        let (mut under_way, more) = (Vec::new(), client(9));
+        for number in 0..4 {
+            under_way.push(limits.enter(&client(number), deadline).await.unwrap());
+        }
+        let mut waits = Box::pin(limits.enter(&more, deadline));
+        assert!((&mut waits).now_or_never().is_none());
+        limits.restart();
+        assert_eq!((limits.allowed(), limits.running()), (1, 4));
+        under_way.drain(..3).for_each(drop);
+        assert!((&mut waits).now_or_never().is_none(), "the fourth is the one that is allowed");
+        under_way.clear();
+        let place = waits.await.unwrap();
+        place.answered(time);
+        drop(place);
+        for _ in 0..200 {
+            let places = join_all((0..limits.allowed()).map(|_| limits.enter(&more, deadline))).await;
+            places.into_iter().for_each(|place| place.unwrap().answered(time));
+        }
+        assert_eq!((limits.allowed(), limits.running()), (8, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_has_waited_too_long_to_be_answered_in_time_is_not_sent() {
+        let limits = CallLimits::new(1, 100);
+        let time = Duration::from_secs(1);
+        let deadline = Instant::now() + time;
+        let place = limits.enter(&client(0), deadline).await.unwrap();
+        let (late, early) = (client(1), client(2));
+        let mut first = Box::pin(limits.enter(&late, deadline));
+        let mut second = Box::pin(limits.enter(&early, deadline + time));
+        assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+        tokio::time::advance(Duration::from_millis(600)).await;
+        place.answered(time);
+        drop(place);
+        assert_eq!(first.await.unwrap_err(), NoSlot::Timeout, "400 ms are left, and a call takes 600 ms");
+        assert!(second.await.is_ok());
     }
 }

@@ -170,6 +170,7 @@ impl ProxyPool {
         for proxy in &self.proxies {
             let label = ProxyLabel { proxy: proxy.label.clone() };
             self.metrics.in_flight.get_or_create(&label).set(gauge(proxy.limits.running()));
+            self.metrics.allowed.get_or_create(&label).set(gauge(proxy.limits.allowed()));
             self.metrics.waiting.get_or_create(&label).set(gauge(proxy.limits.waiting()));
             self.metrics.breaker_state.get_or_create(&label).set(proxy.breaker_state() as i64);
         }
