@@ -134,7 +134,7 @@ impl Place<'_> {
     /// The backend answered. `time`: what a call may take.
     pub(super) fn answered(&self, time: Duration) {
         let is_used = self.limits.places.available_permits() == 0;
-        self.limits.change(|limit| limit.answered(self.began.elapsed(), time, is_used));
+        self.limits.change(|limit| limit.answered(self.began, Instant::now(), time, is_used));
     }
 
     /// The call timed out. That is the backend's fault only if half of the time was left when the call was sent.
