@@ -148,6 +148,7 @@ impl Node {
             tokens: TokenVerifier::new(&settings.token).map_err(|error| refused("token", &error))?,
             proxies: routes(&settings),
             proxy_counts: ProxyCounts::default(),
+            hooks_want_meta: settings.hooks.endpoints.iter().any(|endpoint| endpoint.include_connection_meta),
             // The rest of the time in which the node waits for its last sessions is for their close handshakes.
             call_grace: settings.http.shutdown_timeout / 2,
             settings: settings.client.clone(),

@@ -216,6 +216,7 @@ macro_rules! broker_contract {
                 each_queue_has_the_events_that_are_for_its_endpoint,
                 a_head_is_bounded_in_events_and_bytes_and_has_one,
                 what_is_taken_is_gone_and_the_rest_stays_in_order,
+                an_event_that_a_delivery_names_twice_or_that_is_far_from_the_head_is_taken_once,
                 the_state_of_delivery_is_that_of_all_nodes,
                 over_its_bound_the_oldest_events_go_and_are_counted,
                 over_its_bytes_the_oldest_events_go,

@@ -9,7 +9,7 @@ pub(crate) const FIELD_HEAD_BYTES: usize = 5;
 /// A received message that cannot be read: another program wrote it, or a much newer node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message of unknown format")]
-pub(crate) struct UnreadableMessage;
+pub struct UnreadableMessage;
 
 pub(crate) fn put(out: &mut Vec<u8>, name: u8, content: &[u8]) {
     if !content.is_empty() {

@@ -21,6 +21,7 @@ mod name {
     pub(super) const USER: u8 = 5;
     pub(super) const CHANNEL: u8 = 6;
     pub(super) const DETAILS: u8 = 7;
+    pub(super) const META: u8 = 8;
 }
 
 /// The kinds by their number, which is a promise to other versions.
@@ -55,7 +56,7 @@ fn number(kind: HookEventKind) -> u8 {
 }
 
 /// The event, without the endpoints that it is for.
-pub(crate) fn encode(draft: &HookEventDraft) -> Vec<u8> {
+pub fn encode(draft: &HookEventDraft) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + usize::try_from(draft.content_bytes()).unwrap_or(0));
     out.push(VERSION);
     put_always(&mut out, name::KIND, &[number(draft.kind)]);
@@ -65,11 +66,15 @@ pub(crate) fn encode(draft: &HookEventDraft) -> Vec<u8> {
     put(&mut out, name::USER, draft.user.as_bytes());
     put(&mut out, name::CHANNEL, draft.channel.as_bytes());
     put(&mut out, name::DETAILS, &draft.details);
+    put(&mut out, name::META, &draft.meta);
     out
 }
 
 /// The event of these bytes.
-pub(crate) fn decode(mut bytes: Bytes) -> Result<HookEventDraft, UnreadableMessage> {
+///
+/// # Errors
+/// They are none, or one of a version to come.
+pub fn decode(mut bytes: Bytes) -> Result<HookEventDraft, UnreadableMessage> {
     if bytes.try_get_u8() != Ok(VERSION) {
         return Err(UnreadableMessage);
     }
@@ -82,6 +87,7 @@ pub(crate) fn decode(mut bytes: Bytes) -> Result<HookEventDraft, UnreadableMessa
         user: Arc::default(),
         channel: Arc::default(),
         details: Bytes::new(),
+        meta: Bytes::new(),
         endpoints: Arc::default(),
     };
     while let Some((name, content)) = field(&mut bytes)? {
@@ -97,6 +103,7 @@ pub(crate) fn decode(mut bytes: Bytes) -> Result<HookEventDraft, UnreadableMessa
             name::USER => draft.user = text(&content)?.into(),
             name::CHANNEL => draft.channel = text(&content)?.into(),
             name::DETAILS => draft.details = content,
+            name::META => draft.meta = content,
             _ => {}
         }
     }
@@ -114,8 +121,8 @@ mod tests {
 
     fn draft() -> impl Strategy<Value = HookEventDraft> {
         let texts = (".{0,9}", ".{0,9}", ".{0,9}", ".{0,9}");
-        (0..KINDS.len(), any::<u64>(), texts, any::<Vec<u8>>()).prop_map(
-            |(kind, time_ms, (node, client, user, channel), details)| HookEventDraft {
+        (0..KINDS.len(), any::<u64>(), texts, any::<[Vec<u8>; 2]>()).prop_map(
+            |(kind, time_ms, (node, client, user, channel), [details, meta])| HookEventDraft {
                 kind: KINDS[kind],
                 time_ms,
                 node: node.into(),
@@ -123,6 +130,7 @@ mod tests {
                 user: user.into(),
                 channel: channel.into(),
                 details: details.into(),
+                meta: meta.into(),
                 endpoints: Arc::default(),
             },
         )

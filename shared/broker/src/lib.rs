@@ -17,7 +17,7 @@ pub mod contract;
 mod fields;
 mod hook_entry;
 pub mod hook_store;
-mod hook_wire;
+pub mod hook_wire;
 pub mod memory;
 mod open_hooks;
 pub mod publication;
@@ -34,6 +34,7 @@ pub use broker::{
     Published, Retention, Sink,
 };
 pub use cluster::{Announced, Cluster, ConnectionEntry, FULL_EVERY, Member};
+pub use fields::UnreadableMessage;
 pub use memory::{MemoryBroker, MemorySettings};
 pub use publication::{ChannelEvent, ClientInfo, DataKind, Position, Publication};
 

@@ -136,7 +136,7 @@ pub(super) async fn dead_letters(
     let mut letters = Vec::with_capacity(found.len());
     for (partition, letter) in found {
         let mut event = Vec::new();
-        write_event(&letter.event, partition, &mut event);
+        write_event(&letter.event, partition, true, &mut event);
         turn.spend(event.len() as u64);
         let DeadHook { reason, tries, died_ms, .. } = letter;
         let event = EventObject(String::from_utf8(event).map_err(|_| ErrorCode::INTERNAL)?);

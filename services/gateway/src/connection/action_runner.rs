@@ -53,6 +53,15 @@ impl ActionRunner {
                 self.worker.hub_mut().registry_mut().identify(self.key, user, client);
                 Effect::Done
             }
+            Action::KeepMeta(meta) => {
+                self.worker.hub_mut().registry_mut().keep_meta(self.key, meta);
+                if let Some(hooks) = &self.node.hooks
+                    && let Some(of) = self.tracked()
+                {
+                    hooks.tracker.keep_meta(of);
+                }
+                Effect::Done
+            }
             Action::Enter(ticket, limit) => {
                 let (user, client) = match self.worker.hub().registry().get(self.key) {
                     Some(session) => (session.user.clone(), session.client.clone()),
@@ -174,6 +183,7 @@ impl ActionRunner {
             user: entry.user.clone(),
             transport: entry.transport,
             protocol: entry.protocol,
+            meta: entry.meta.clone(),
         })
     }
 

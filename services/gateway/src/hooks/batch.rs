@@ -43,6 +43,8 @@ pub(super) struct BatchContext<'a> {
     /// The node that delivers, which is where a gap is noticed.
     pub(super) node: &'a str,
     pub(super) format: HookFormat,
+    /// With what the backend keeps with connections.
+    pub(super) with_meta: bool,
     pub(super) now_ms: u64,
 }
 
@@ -54,7 +56,7 @@ impl HookBatch {
         bounds: BatchBounds,
         context: BatchContext<'_>,
     ) -> Self {
-        let BatchContext { partition, endpoint, node, format, now_ms } = context;
+        let BatchContext { partition, endpoint, node, format, with_meta, now_ms } = context;
         let mut digest = Context::new(&SHA256);
         digest.update(endpoint.as_bytes());
         let has_gap = with_gap && head.dropped > 0;
@@ -75,7 +77,7 @@ impl HookBatch {
             }
             let is_written = match format {
                 HookFormat::Gorani => {
-                    write_event(event, partition, &mut list);
+                    write_event(event, partition, with_meta, &mut list);
                     true
                 }
                 HookFormat::Pusher => pusher::write_event(event, &mut list),
@@ -119,12 +121,31 @@ mod tests {
     use super::*;
     use crate::hooks::tests::{event, head};
 
-    const CONTEXT: BatchContext<'_> =
-        BatchContext { partition: 3, endpoint: "shop", node: "n1", format: HookFormat::Gorani, now_ms: 99 };
+    const CONTEXT: BatchContext<'_> = BatchContext {
+        partition: 3,
+        endpoint: "shop",
+        node: "n1",
+        format: HookFormat::Gorani,
+        with_meta: false,
+        now_ms: 99,
+    };
     const BOUNDS: BatchBounds = BatchBounds { max_events: 100, max_bytes: 256 * 1024 };
 
     fn body(batch: &HookBatch) -> Value {
         serde_json::from_slice(batch.body.as_ref().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn meta_is_in_the_events_of_an_endpoint_that_wants_it() {
+        let mut connected = event("3-5-1", "connected");
+        connected.draft.meta = Bytes::from_static(b"{\"tier\":1}");
+        let head = head(vec![connected, event("3-5-2", "connected")]);
+        for (with_meta, expected) in [(true, json!({"tier": 1})), (false, Value::Null)] {
+            let context = BatchContext { with_meta, ..CONTEXT };
+            let body = body(&HookBatch::of(&head, true, BOUNDS, context));
+            assert_eq!(body["events"][0]["meta"], expected);
+            assert!(body["events"][1].get("meta").is_none(), "none is kept with it");
+        }
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub struct HookDelivery {
     wakes: Vec<watch::Sender<()>>,
 }
 
+/// The files of the endpoints as they are now.
+pub struct ReadHookFiles(Vec<HookEndpoint>);
+
 impl HookDelivery {
     /// Delivery to the endpoints of the settings.
     ///
@@ -60,6 +63,26 @@ impl HookDelivery {
             endpoints: endpoints(settings)?,
             wakes: (0..settings.partitions).map(|_| watch::Sender::new(())).collect(),
         })
+    }
+
+    /// Reads the certificates and secrets that the endpoints name again; it may block.
+    ///
+    /// # Errors
+    /// One of them cannot be used; nothing is changed.
+    pub fn read_files(&self) -> Result<ReadHookFiles, SettingsError> {
+        let open = |known: &Arc<HookEndpoint>| HookEndpoint::open(&known.settings, self.partitions());
+        self.endpoints.iter().map(open).collect::<Result<_, _>>().map(ReadHookFiles)
+    }
+
+    /// Puts what was read in its place, for requests from now on.
+    pub fn replace_files(&self, read: &ReadHookFiles) {
+        for (endpoint, read) in self.endpoints.iter().zip(&read.0) {
+            endpoint.replace_files(read);
+        }
+    }
+
+    fn partitions(&self) -> Partition {
+        Partition::try_from(self.wakes.len()).unwrap_or(Partition::MAX)
     }
 
     /// Events were written into a partition by this node: they are sent without waiting for the next look.

@@ -10,6 +10,7 @@ use std::{
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use aws_lc_rs::hmac;
 use gorani_broker::hook_store::{HookQueueHead, Partition};
+use parking_lot::RwLock;
 use tokio::time::Instant;
 use url::Url;
 
@@ -34,7 +35,7 @@ pub struct HookEndpoint {
     pub settings: HookEndpointSettings,
     target: Arc<BackendTarget>,
     headers: HeaderMap,
-    signing: HookSigning,
+    signing: RwLock<Arc<HookSigning>>,
 }
 
 enum HookSigning {
@@ -92,7 +93,14 @@ impl HookEndpoint {
             pool_limit: partitions.into(),
             max_response_bytes: ANSWER_MAX_BYTES,
         };
+        let signing = RwLock::new(Arc::new(signing));
         Ok(Self { settings: settings.clone(), target: Arc::new(target), headers, signing })
+    }
+
+    /// Takes certificates and secrets from an endpoint of the same settings that was opened later, for requests from now on.
+    pub(super) fn replace_files(&self, read: &Self) {
+        self.target.tls.replace_by(&read.target.tls);
+        *self.signing.write() = read.signing.read().clone();
     }
 
     /// The headers of a request, signed at this time.
@@ -100,7 +108,7 @@ impl HookEndpoint {
         let mut headers = self.headers.clone();
         let value =
             |text: &str| HeaderValue::from_str(text).map_err(|error| PostError::Request(error.to_string()));
-        match &self.signing {
+        match &**self.signing.read() {
             HookSigning::Standard(signer) => {
                 for (name, text) in signer.headers(&batch.id, now_s, body) {
                     // Without a secret the signature is empty; the id and the time are of use all the same.
@@ -223,6 +231,21 @@ impl EndpointDelivery {
                 tracing::info!(endpoint = name, "an endpoint of hooks answers again");
             }
         }
+    }
+
+    /// The endpoint is paused until this time, by the state of a queue: another node noted it, or this one before its start.
+    pub(super) fn note_pause(&self, until_ms: u64) {
+        let left = Duration::from_millis(until_ms.saturating_sub(clock::unix_ms())).min(PAUSE);
+        if left.is_zero() || self.paused_for().is_some() {
+            return;
+        }
+        self.paused_until.set(Some(Instant::now() + left));
+        self.metrics.paused.set(1);
+        tracing::warn!(
+            endpoint = self.endpoint.settings.name,
+            "the endpoint of hooks answered 410 before: its events wait for another {}",
+            humantime::format_duration(Duration::from_secs(left.as_secs()))
+        );
     }
 
     /// The rest of the pause of an endpoint that answered 410.

@@ -40,6 +40,8 @@ pub struct TrackedClient {
     pub transport: &'static str,
     /// `json`, `stomp`, …
     pub protocol: &'static str,
+    /// What the backend keeps with the connection, where an endpoint is sent it.
+    pub meta: Option<Arc<Bytes>>,
 }
 
 /// The endpoints that want a kind of event.
@@ -116,6 +118,7 @@ impl HookDrafts {
             endpoints: self.endpoints(kind, channel.map(|channel| &**channel)),
             channel: channel.cloned().unwrap_or_default(),
             details: details.into(),
+            meta: Bytes::new(),
         }
     }
 
@@ -127,7 +130,8 @@ impl HookDrafts {
         details: String,
     ) -> HookEventDraft {
         let draft = self.draft(kind, channel, details);
-        HookEventDraft { client: of.client.clone(), user: of.user.clone(), ..draft }
+        let meta = of.meta.as_deref().cloned().unwrap_or_default();
+        HookEventDraft { client: of.client.clone(), user: of.user.clone(), meta, ..draft }
     }
 
     pub(super) fn connected(

@@ -2,8 +2,8 @@
 
 use gorani_broker::hook_store::{HookEvent, HookEventKind, HookQueueHead, Partition};
 
-/// Appends the JSON of an event.
-pub fn write_event(event: &HookEvent, partition: Partition, out: &mut Vec<u8>) {
+/// Appends the JSON of an event. `with_meta`: with what the backend keeps with the connection.
+pub fn write_event(event: &HookEvent, partition: Partition, with_meta: bool, out: &mut Vec<u8>) {
     let draft = &event.draft;
     out.extend_from_slice(b"{\"id\":");
     write_text(&event.id, out);
@@ -42,6 +42,10 @@ pub fn write_event(event: &HookEvent, partition: Partition, out: &mut Vec<u8>) {
     if !draft.details.is_empty() {
         out.push(b',');
         out.extend_from_slice(&draft.details);
+    }
+    if with_meta && !draft.meta.is_empty() {
+        out.extend_from_slice(b",\"meta\":");
+        out.extend_from_slice(&draft.meta);
     }
     if event.replayed {
         out.extend_from_slice(b",\"replayed\":true");

@@ -77,6 +77,7 @@ impl HookQueueDelivery {
 
     /// Delivers until the partition is another node's. `wake` says that this node has written into the partition.
     pub(super) async fn run(mut self, mut wake: watch::Receiver<()>) {
+        let mut is_first = true;
         while self.owns() {
             wake.mark_unchanged();
             let head = match self.read_head(self.endpoint.endpoint.settings.batch_max_events).await {
@@ -86,6 +87,9 @@ impl HookQueueDelivery {
                     continue;
                 }
             };
+            if std::mem::take(&mut is_first) && head.state.is_paused {
+                self.endpoint.note_pause(head.state.next_ms);
+            }
             if head.events.is_empty() && head.dropped == 0 {
                 tokio::select! {
                     changed = wake.changed() => if changed.is_err() { break },
@@ -172,6 +176,7 @@ impl HookQueueDelivery {
             endpoint: &settings.name,
             node: &self.node,
             format: settings.format,
+            with_meta: settings.include_connection_meta,
             now_ms: clock::unix_ms(),
         };
         let batch = HookBatch::of(&head, !is_suspect, bounds, context);
@@ -185,7 +190,7 @@ impl HookQueueDelivery {
                 self.refused(&head, &batch, reason, tries).await;
             }
             AttemptResult::Gone => {
-                let state = next_state(tries, PAUSE, "");
+                let state = HookDeliveryState { is_paused: true, ..next_state(tries, PAUSE, "") };
                 self.complete(HookDelivered { state, ..HookDelivered::default() }).await;
             }
             AttemptResult::Failed { reason, retry_after } => {
@@ -317,6 +322,7 @@ fn next_state(tries: u32, pause: Duration, suspect: &str) -> HookDeliveryState {
         tries,
         next_ms: clock::unix_ms().saturating_add(pause_ms),
         suspect: suspect.to_owned(),
+        is_paused: false,
     }
 }
 

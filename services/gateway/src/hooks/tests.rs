@@ -24,6 +24,7 @@ pub(super) fn draft(kind: &str) -> HookEventDraft {
         user: "".into(),
         channel: "".into(),
         details: bytes::Bytes::new(),
+        meta: bytes::Bytes::new(),
         endpoints: [0].into(),
     }
 }

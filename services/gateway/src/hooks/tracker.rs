@@ -159,6 +159,15 @@ impl HookTracker {
         self.enter(keys.unwrap_or_default());
     }
 
+    /// The backend keeps something else with a connection: the client's events say so from now on.
+    pub fn keep_meta(&self, of: TrackedClient) {
+        self.change_session((&of.user.clone(), &of.client.clone()), |state| {
+            if let Some(session) = state.sessions.get_mut(&*of.client) {
+                session.of = Arc::new(of);
+            }
+        });
+    }
+
     /// A session has ended. Once it was reported, later reports count for nothing.
     pub fn disconnected(&self, user: &str, client: &str, code: u32, reason: &str) {
         let keys = self.change_session((user, client), |state| {

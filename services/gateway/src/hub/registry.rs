@@ -1,8 +1,11 @@
 //! The sessions of one worker, by key, by client id and by user, and the channels of each.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
+mod absent;
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use actix::{Recipient, dev::SendError};
+use bytes::Bytes;
 use gorani_broker::ClientInfo;
 use indexmap::IndexMap;
 use tokio::time::Instant;
@@ -60,6 +63,8 @@ pub struct SessionEntry {
     pub protocol: &'static str,
     /// Milliseconds since the Unix epoch.
     pub connected_at_ms: u64,
+    /// What the backend keeps with the connection, where hooks send it.
+    pub meta: Option<Arc<Bytes>>,
     /// The limit under which it holds a slot among its user's connections.
     pub(super) user_slot: Option<u32>,
     channels: Vec<ChannelMembership>,
@@ -174,6 +179,7 @@ impl SessionRegistry {
                 transport,
                 protocol,
                 connected_at_ms,
+                meta: None,
                 user_slot: None,
                 channels: Vec::new(),
             },
@@ -188,6 +194,7 @@ impl SessionRegistry {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         session.user = user.clone();
         session.client = client.clone();
+        session.meta = None;
         let missed = self.pending_connects.finish(key, &user, &client);
         Signal::of_missed(missed).for_each(|signal| session.signal(signal));
         self.counts.enter(&user);
@@ -195,6 +202,13 @@ impl SessionRegistry {
             self.users.insert((user, client.clone()), key);
         }
         self.clients.insert(client, key);
+    }
+
+    /// Gives a session what the backend keeps with it.
+    pub fn keep_meta(&mut self, key: SessionKey, meta: Arc<Bytes>) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.meta = Some(meta);
+        }
     }
 
     /// One session.
@@ -222,7 +236,7 @@ impl SessionRegistry {
             announce: request.announce,
             is_server_side: request.server_side,
             generation,
-            is_entered: take_absent(&mut self.absent, key, &request.channel),
+            is_entered: absent::take(&mut self.absent, key, &request.channel),
         });
         Some(generation)
     }
@@ -247,29 +261,6 @@ impl SessionRegistry {
         {
             membership.is_entered = false;
         }
-    }
-
-    /// A session was asked to come back to a channel, in whose presence it stays meanwhile.
-    pub(super) fn expect_back(&mut self, key: SessionKey, channel: Arc<str>, info: Arc<ClientInfo>) {
-        self.absent.entry(key).or_default().push(AbsentClient { channel, info, since: Instant::now() });
-    }
-
-    /// The channels that a session, which is gone, was expected back in.
-    pub(super) fn absent_of(&mut self, key: SessionKey) -> Vec<(Arc<str>, Arc<ClientInfo>)> {
-        let absent = self.absent.remove(&key).unwrap_or_default();
-        absent.into_iter().map(|absent| (absent.channel, absent.info)).collect()
-    }
-
-    /// Those who have not come back for so long are no longer expected.
-    pub(super) fn absent_for(&mut self, time: Duration) -> Vec<(SessionKey, Arc<str>, Arc<ClientInfo>)> {
-        let mut gone = Vec::new();
-        self.absent.retain(|key, channels| {
-            for absent in channels.extract_if(.., |absent| absent.since.elapsed() >= time) {
-                gone.push((*key, absent.channel, absent.info));
-            }
-            !channels.is_empty()
-        });
-        gone
     }
 
     /// Forgets a session.
@@ -385,16 +376,4 @@ impl SessionRegistry {
             session.signal(Signal::Insufficient(Arc::from(channel)));
         }
     }
-}
-
-/// True if the session was expected back in the channel; it is not expected any more.
-fn take_absent(absent: &mut BTreeMap<SessionKey, Vec<AbsentClient>>, key: SessionKey, channel: &str) -> bool {
-    let Some(channels) = absent.get_mut(&key) else { return false };
-    let before = channels.len();
-    channels.retain(|absent| *absent.channel != *channel);
-    let was_there = channels.len() < before;
-    if channels.is_empty() {
-        absent.remove(&key);
-    }
-    was_there
 }

@@ -78,15 +78,20 @@ impl Reloader {
 
     async fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         let (load, proxies) = (self.load.clone(), self.node.proxies.clone());
+        let hooks = self.node.hook_delivery.clone();
         let read = move || {
             let settings = load()?;
             let certificates = Certificates::open(&settings)?;
-            Ok::<_, ReloadError>((settings, certificates, proxies.read_files()?))
+            let hook_files = hooks.map(|hooks| hooks.read_files()).transpose()?;
+            Ok::<_, ReloadError>((settings, certificates, proxies.read_files()?, hook_files))
         };
-        let (settings, certificates, proxy_files) = tokio::task::spawn_blocking(read).await??;
+        let (settings, certificates, proxy_files, hook_files) = tokio::task::spawn_blocking(read).await??;
         let reloaded = self.apply(settings, &certificates)?;
         // Their names wait for a restart; what is in them does not.
         self.node.proxies.replace_files(proxy_files);
+        if let (Some(hooks), Some(files)) = (&self.node.hook_delivery, &hook_files) {
+            hooks.replace_files(files);
+        }
         Ok(reloaded)
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use gorani_broker::{
     ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
     queue::{DeliveryId, QueueDelivery},
@@ -73,6 +73,8 @@ pub enum Action {
         /// Client id.
         client: Arc<str>,
     },
+    /// Hooks are to send this with the client's events from now on, as JSON: what the backend keeps with the connection.
+    KeepMeta(Arc<Bytes>),
     /// Take one of the user's connection slots, which are limited. After [`Action::Identify`]; it is given back when the
     /// session ends.
     Enter(Ticket, u32),

@@ -46,6 +46,7 @@ pub(in crate::session) fn policy(namespaces: Value, settings: ClientSettings) ->
         node_name: "tests".into(),
         proxies: Default::default(),
         proxy_counts: Default::default(),
+        hooks_want_meta: false,
         call_grace: Duration::from_secs(5),
         key_wanted: tokio::sync::Notify::new(),
         log: RefusalLog::default(),

@@ -107,6 +107,8 @@ pub struct HookEndpointSettings {
     pub max_backlog_bytes: u64,
     /// Headers of each request.
     pub headers: BTreeMap<String, String>,
+    /// Sends `meta`, what the backend keeps with the connection, with the events of clients.
+    pub include_connection_meta: bool,
     /// TLS of requests.
     pub tls: BackendTlsSettings,
     /// The form of the body.
@@ -142,6 +144,7 @@ impl Default for HookEndpointSettings {
             max_backlog_events: 1_000_000,
             max_backlog_bytes: 1024 * 1024 * 1024,
             headers: BTreeMap::new(),
+            include_connection_meta: false,
             tls: BackendTlsSettings::default(),
             format: HookFormat::Gorani,
             pusher_key: String::new(),
@@ -167,6 +170,7 @@ impl fmt::Debug for HookEndpointSettings {
             .field("max_backlog_events", &self.max_backlog_events)
             .field("max_backlog_bytes", &self.max_backlog_bytes)
             .field("headers", &self.headers.keys())
+            .field("include_connection_meta", &self.include_connection_meta)
             .field("tls", &self.tls)
             .field("format", &self.format)
             .field("pusher_key", &self.pusher_key)

@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, DuplexStream, ReadBuf};
 
-use super::delivery_log::DeliveryLog;
+use super::delivery_log::{DeliveryLog, number_of};
 use super::subscription::{SimSubscription, SubscriptionPhase};
 
 /// Bytes that the client's socket holds on either side.
@@ -22,7 +22,7 @@ enum SimCommand {
     Connect,
     Subscribe(Arc<str>),
     Unsubscribe(Arc<str>),
-    Publish,
+    Publish(Arc<str>, u64),
     Presence,
     History,
 }
@@ -31,6 +31,8 @@ enum SimCommand {
 #[derive(Default)]
 pub(super) struct SimClient {
     pub(super) name: String,
+    /// Channels and numbers of its publications that a node acknowledged.
+    pub(super) published: Vec<(Arc<str>, u64)>,
     /// It asks for the joins and leaves of others.
     watches: bool,
     stream: Option<DuplexStream>,
@@ -152,27 +154,25 @@ impl SimClient {
     }
 
     pub(super) fn publish(&mut self, channel: &str, data: &str) -> bool {
-        if self.id.is_none() {
-            return false;
-        }
-        self.send(SimCommand::Publish, &format!("\"publish\":{{\"channel\":\"{channel}\",\"data\":{data}}}"));
-        true
+        let command = SimCommand::Publish(channel.into(), number_of(data.as_bytes()).unwrap_or_default());
+        self.send_connected(command, &format!("\"publish\":{{\"channel\":\"{channel}\",\"data\":{data}}}"))
     }
 
     pub(super) fn presence(&mut self, channel: &str) -> bool {
-        if self.id.is_none() {
-            return false;
-        }
-        self.send(SimCommand::Presence, &format!("\"presence\":{{\"channel\":\"{channel}\"}}"));
-        true
+        self.send_connected(SimCommand::Presence, &format!("\"presence\":{{\"channel\":\"{channel}\"}}"))
     }
 
     pub(super) fn history(&mut self, channel: &str) -> bool {
-        if self.id.is_none() {
-            return false;
+        let body = format!("\"history\":{{\"channel\":\"{channel}\",\"limit\":10}}");
+        self.send_connected(SimCommand::History, &body)
+    }
+
+    /// False if it has not connected.
+    fn send_connected(&mut self, command: SimCommand, body: &str) -> bool {
+        if self.is_connected() {
+            self.send(command, body);
         }
-        self.send(SimCommand::History, &format!("\"history\":{{\"channel\":\"{channel}\",\"limit\":10}}"));
-        true
+        self.is_connected()
     }
 
     fn send(&mut self, command: SimCommand, body: &str) {
@@ -326,7 +326,8 @@ impl SimClient {
                     subscription.members.clear();
                 }
             }
-            SimCommand::Publish | SimCommand::Presence | SimCommand::History => {}
+            SimCommand::Publish(channel, number) if error.is_none() => self.published.push((channel, number)),
+            SimCommand::Publish(..) | SimCommand::Presence | SimCommand::History => {}
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ pub(super) type HookPlan = Arc<Mutex<Option<HookStorePlan>>>;
 #[derive(Default)]
 pub(super) struct SimHooks {
     memory: Option<MemoryBroker>,
+    /// Events were lost with it.
+    pub(super) was_lost: bool,
     /// So that ids ascend over its lives.
     began: Option<Instant>,
 }
@@ -34,6 +36,7 @@ impl SimHooks {
     /// All of it is lost.
     pub(super) fn forget(&mut self) {
         self.memory = None;
+        self.was_lost = true;
     }
 
     /// The store itself.

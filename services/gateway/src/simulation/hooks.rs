@@ -1,7 +1,10 @@
 //! The state that the backend believes at rest: the events of hooks, folded, beside what the nodes have.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::FutureExt as _;
 use gorani_broker::Broker as _;
+use serde_json::Value;
 
 use super::{
     settings::{HOOK_ENDPOINT, HOOK_PARTITIONS},
@@ -28,6 +31,38 @@ impl World {
                 believed.channels, is.channels
             ));
         }
+        if believed.members != is.members {
+            wrong.push(format!("the backend believes in members {:?} of {:?}", believed.members, is.members));
+        }
+        wrong.extend(self.check_publications(&folded));
+        wrong
+    }
+
+    /// Lists publications that the backend was sent wrongly, and those of clients that it was not sent although they were acknowledged.
+    fn check_publications(&self, folded: &FoldedEvents) -> Vec<String> {
+        let state = &mut *self.network.0.lock();
+        let (mut wrong, mut sent) = (Vec::new(), BTreeSet::new());
+        for (channel, details) in &folded.publications {
+            let number = details.pointer("/data/n").and_then(Value::as_u64);
+            let accepted = number.and_then(|number| state.server.log.get(channel, number));
+            let is_right = accepted.is_some_and(|accepted| {
+                details["offset"] == accepted.offset
+                    && (accepted.offset == 0 || details["epoch"] == *accepted.epoch)
+            });
+            if !is_right {
+                wrong.push(format!("the backend was sent {details} of {channel}, and it is {accepted:?}"));
+            }
+            sent.extend(number.map(|number| (channel.as_str(), number)));
+        }
+        // Events in memory end with it.
+        if state.server.hooks.was_lost {
+            return wrong;
+        }
+        for (channel, number) in self.clients.iter().flat_map(|client| &client.published) {
+            if !sent.contains(&(&**channel, *number)) {
+                wrong.push(format!("the backend was not sent {number} of {channel}"));
+            }
+        }
         wrong
     }
 
@@ -48,14 +83,20 @@ impl World {
         folded
     }
 
-    /// The sessions and channels of the nodes.
+    /// The sessions, channels and members of the nodes.
     fn state_of_nodes(&self) -> ClusterState {
         let mut all = ClusterState::default();
         for worker in self.processes.iter().flatten().flat_map(|process| process.workers()) {
             for session in worker.hub().registry().identified() {
-                let channels = session.channel_names();
-                let channels = channels.iter().map(|channel| channel.to_string()).collect();
-                all.channels.extend(session.channel_names().iter().map(|channel| channel.to_string()));
+                let names = session.channel_names();
+                for channel in &names {
+                    let is_present = session.subscription(channel).is_some_and(|(_, is_present)| is_present);
+                    if is_present && !session.user.is_empty() {
+                        all.members.insert((channel.to_string(), session.user.to_string()));
+                    }
+                }
+                let channels: BTreeSet<String> = names.iter().map(|channel| channel.to_string()).collect();
+                all.channels.extend(channels.iter().cloned());
                 all.sessions.insert(session.client.to_string(), channels);
             }
         }

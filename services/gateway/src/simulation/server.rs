@@ -205,6 +205,7 @@ impl SimServer {
 
     /// The process of the embedded broker has ended, and all with it.
     pub(super) fn forget_embedded(&mut self) {
+        self.hooks.forget();
         for channel in std::mem::take(&mut self.embedded_tops).into_keys() {
             self.log.begins_anew(&channel);
         }

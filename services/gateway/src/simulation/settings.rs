@@ -23,7 +23,7 @@ pub(super) const HOOK_PARTITIONS: Partition = 2;
 /// The endpoint of hooks.
 pub(super) const HOOK_ENDPOINT: &str = "backend";
 /// All kinds.
-const HOOK_EVENTS: [&str; 8] = [
+const HOOK_EVENTS: [&str; 9] = [
     "connected",
     "disconnected",
     "subscribed",
@@ -32,6 +32,7 @@ const HOOK_EVENTS: [&str; 8] = [
     "vacated",
     "member_added",
     "member_removed",
+    "publication",
 ];
 
 /// The settings of the simulated nodes.

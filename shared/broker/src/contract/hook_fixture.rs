@@ -203,6 +203,7 @@ pub(crate) fn draft(kind: HookEventKind, node: &str) -> HookEventDraft {
         user: Arc::default(),
         channel: Arc::default(),
         details: Bytes::new(),
+        meta: Bytes::new(),
         endpoints: Arc::from([0]),
     }
 }
@@ -239,6 +240,6 @@ pub(crate) fn short(event: &HookEvent) -> String {
 
 /// The outcome of a delivery that failed.
 pub(crate) fn failed(tries: u32, next_ms: u64, suspect: &str) -> HookDelivered {
-    let state = HookDeliveryState { tries, next_ms, suspect: suspect.to_owned() };
+    let state = HookDeliveryState { tries, next_ms, suspect: suspect.to_owned(), is_paused: false };
     HookDelivered { state, ..HookDelivered::default() }
 }

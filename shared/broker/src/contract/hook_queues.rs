@@ -43,6 +43,7 @@ pub async fn every_field_of_an_event_survives(harness: &impl Harness) {
         user: "조\0e".into(),
         channel: "채팅 방".into(),
         details: (0..=255_u8).collect::<Vec<u8>>().into(),
+        meta: (0..=255_u8).rev().collect::<Vec<u8>>().into(),
         endpoints: Arc::from([0, 1]),
     };
     nodes.one.change(HookChange::Append { event: event.clone() }).await;
@@ -115,6 +116,25 @@ pub async fn a_head_is_bounded_in_events_and_bytes_and_has_one(harness: &impl Ha
     assert_eq!(head(0, u64::MAX).await.events.len(), 0);
 }
 
+pub async fn an_event_that_a_delivery_names_twice_or_that_is_far_from_the_head_is_taken_once(
+    harness: &impl Harness,
+) {
+    let node = HookNode::join(harness, "one").await;
+    append(&node, &["a", "b", "c", "d", "e", "f", "g", "h"]).await;
+    let all = ids(&node.events().await);
+    let bytes = node.head(FIRST).await.bytes;
+    let delivered = HookDelivered {
+        taken: vec![all[6].clone(), all[1].clone(), all[6].clone()],
+        dead: vec![(all[1].clone(), "late".to_owned(), 5), (all[7].clone(), "late".to_owned(), 5)],
+        ..HookDelivered::default()
+    };
+    node.complete(FIRST, delivered).await;
+    assert_eq!(waiting(&node).await, ["a", "c", "d", "e", "f"]);
+    let dead = node.dead_letters().await;
+    assert_eq!(dead.iter().map(|letter| letter.event.id.as_str()).collect::<Vec<_>>(), [all[7].as_str()]);
+    assert_eq!(node.head(FIRST).await.bytes, bytes / 8 * 5, "each has as many");
+}
+
 pub async fn what_is_taken_is_gone_and_the_rest_stays_in_order(harness: &impl Harness) {
     let nodes = TwoNodes::join(harness).await;
     let node = &nodes.one;
@@ -147,8 +167,12 @@ pub async fn the_state_of_delivery_is_that_of_all_nodes(harness: &impl Harness) 
     let suspect = nodes.one.events().await[1].id.clone();
     nodes.one.complete(FIRST, failed(3, 1_700_000_000_123, &suspect)).await;
     let head = nodes.other().head(FIRST).await;
-    assert_eq!(head.state, HookDeliveryState { tries: 3, next_ms: 1_700_000_000_123, suspect });
+    let mut state = HookDeliveryState { tries: 3, next_ms: 1_700_000_000_123, suspect, is_paused: false };
+    assert_eq!(head.state, state);
     assert_eq!(head.length, 2);
+    state.is_paused = true;
+    nodes.one.complete(FIRST, HookDelivered { state: state.clone(), ..HookDelivered::default() }).await;
+    assert_eq!(nodes.other().head(FIRST).await.state, state);
     assert_eq!(nodes.other().head(SECOND).await.state, HookDeliveryState::default());
     nodes.other().complete(FIRST, HookDelivered::default()).await;
     assert_eq!(nodes.one.head(FIRST).await.state, HookDeliveryState::default());

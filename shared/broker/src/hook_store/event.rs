@@ -84,6 +84,8 @@ pub struct HookEventDraft {
     pub channel: Arc<str>,
     /// The members of a JSON object without its braces, `"transport":"websocket"`; empty for none.
     pub details: Bytes,
+    /// What the backend keeps with the connection, as JSON; empty for none. Sent to the endpoints that want it.
+    pub meta: Bytes,
     /// The endpoints that it is for: indexes into [`super::HookStorePlan::endpoints`]. None: the store changes, and nothing is told.
     pub endpoints: Arc<[u16]>,
 }
@@ -92,6 +94,6 @@ impl HookEventDraft {
     /// Bytes of its content.
     pub fn content_bytes(&self) -> u64 {
         let texts = self.node.len() + self.client.len() + self.user.len() + self.channel.len();
-        (texts + self.details.len()) as u64
+        (texts + self.details.len() + self.meta.len()) as u64
     }
 }

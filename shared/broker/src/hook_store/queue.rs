@@ -26,6 +26,8 @@ pub struct HookDeliveryState {
     pub next_ms: u64,
     /// Id of the event that is tried by itself; empty: none.
     pub suspect: String,
+    /// The endpoint wants nothing until then: it answered 410.
+    pub is_paused: bool,
 }
 
 /// The head of a queue.

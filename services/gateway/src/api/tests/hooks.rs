@@ -31,6 +31,7 @@ async fn api(count: usize) -> Api {
         user: "".into(),
         channel: channel.into(),
         details: web::Bytes::new(),
+        meta: web::Bytes::new(),
         endpoints: [0].into(),
     };
     for partition in 0..2 {

@@ -1,6 +1,7 @@
 //! Delivery from the store of the memory broker to receivers on real sockets.
 
 mod fixture;
+mod new_files;
 
 use std::{sync::Arc, time::Duration};
 
@@ -162,6 +163,43 @@ async fn an_endpoint_that_answers_410_is_paused_and_loses_nothing() {
     assert!(head.state.next_ms > clock::unix_ms() + 590_000);
     assert!(fixture.metric(r#"gorani_hook_paused{endpoint="shop"} 1"#));
     assert!(fixture.metric(r#"gorani_hook_backlog_events{endpoint="shop"} 2"#));
+}
+
+#[actix_rt::test]
+async fn a_node_that_gets_the_queue_of_a_paused_endpoint_says_so_before_any_attempt() {
+    let receiver = Receiver::start(|_, _| status("410 Gone")).await;
+    let mut fixture = fixture(&receiver).await;
+    fixture.add(&["a"]).await;
+    let (_wake, first) = fixture.deliver();
+    let head = fixture.until(|head| head.state.is_paused).await;
+    first.abort();
+    // As after a restart: nothing but the store knows it.
+    fixture.metrics = Arc::default();
+    assert!(!fixture.metric(r#"gorani_hook_paused{endpoint="shop"} 1"#));
+    let (_wake, _) = fixture.deliver();
+    while !fixture.metric(r#"gorani_hook_paused{endpoint="shop"} 1"#) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(receiver.requests().len(), 1, "no attempt");
+    // A pause that is over, or a pause of another reason, is none.
+    for (next_ms, is_paused) in [(1, true), (head.state.next_ms, false)] {
+        let state = HookDeliveryState { next_ms, is_paused, ..head.state.clone() };
+        let delivered =
+            gorani_broker::hook_store::HookDelivered { taken: Vec::new(), state, ..Default::default() };
+        store_of(&*fixture.broker).unwrap().complete(0, "shop", delivered).await.unwrap();
+        fixture.metrics = Arc::default();
+        let (_wake, task) = fixture.deliver();
+        if is_paused {
+            receiver.wait(2).await;
+            fixture.until(|head| head.state.tries > 1).await;
+        } else {
+            while !fixture.metric(r#"gorani_hook_backlog_events{endpoint="shop"} 1"#) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            assert!(!fixture.metric(r#"gorani_hook_paused{endpoint="shop"} 1"#));
+        }
+        task.abort();
+    }
 }
 
 #[actix_rt::test]

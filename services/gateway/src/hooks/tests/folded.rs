@@ -28,6 +28,8 @@ pub(crate) struct FoldedEvents {
     /// Each event as a line.
     pub(super) lines: Vec<String>,
     pub(crate) faults: Vec<String>,
+    /// Publications: their channels and details.
+    pub(crate) publications: Vec<(String, serde_json::Value)>,
 }
 
 impl FoldedEvents {
@@ -51,8 +53,9 @@ impl FoldedEvents {
         let draft = &event.draft;
         let details = std::str::from_utf8(&draft.details).unwrap();
         let details: serde_json::Value = serde_json::from_str(&format!("{{{details}}}")).unwrap();
+        let meta = std::str::from_utf8(&draft.meta).unwrap();
         let line = format!(
-            "{:?} {} {} {} seq={} sessions={} {details}",
+            "{:?} {} {} {} seq={} sessions={} {details}{meta}",
             draft.kind, draft.client, draft.user, draft.channel, event.sequence, event.user_sessions
         );
         let FoldedPartition { state, sequences } = self.partitions.entry(partition).or_default();
@@ -79,7 +82,11 @@ impl FoldedEvents {
             HookEventKind::Vacated => state.channels.remove(&channel),
             HookEventKind::MemberAdded => state.members.insert(member),
             HookEventKind::MemberRemoved => state.members.remove(&member),
-            HookEventKind::Publication | HookEventKind::Gap => true,
+            HookEventKind::Publication => {
+                self.publications.push((channel, details.clone()));
+                true
+            }
+            HookEventKind::Gap => true,
             HookEventKind::Reset => {
                 *state = ClusterState::default();
                 sequences.clear();

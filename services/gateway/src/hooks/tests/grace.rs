@@ -7,22 +7,25 @@ use gorani_broker::{DataKind, Position, Published};
 use super::nodes::{HookNodes, settings, simulated};
 use crate::hooks::event::TrackedClient;
 
+/// Users that load their page again at the same time.
+const USERS: usize = 10_000;
+
 #[test]
 fn a_storm_of_reloads_changes_no_channel_and_no_member() {
     simulated(async || {
         let mut all = HookNodes::start(2, settings()).await;
-        for number in 0..1000 {
+        for number in 0..USERS {
             let client = format!("c{number}");
             all.connect(number % 2, &client, &number.to_string());
             all.subscribe(number % 2, &client, &format!("own-{number}"));
         }
         all.pass(Duration::from_secs(1)).await;
         all.folded.take_lines();
-        for number in 0..1000 {
+        for number in 0..USERS {
             all.disconnect(number % 2, &format!("c{number}"));
         }
         all.pass(Duration::from_secs(2)).await;
-        for number in 0..1000 {
+        for number in 0..USERS {
             // Balancers bring them to any node.
             let client = format!("again-{number}");
             all.connect(number % 3 % 2, &client, &number.to_string());
@@ -60,6 +63,37 @@ fn with_a_grace_for_sessions_a_user_that_comes_back_is_told_by_one_event() {
 }
 
 #[test]
+fn the_events_of_a_client_say_what_the_backend_keeps_with_its_connection_at_that_time() {
+    simulated(async || {
+        let mut all = HookNodes::start(1, settings()).await;
+        let of = |meta: &'static [u8]| TrackedClient {
+            client: "c".into(),
+            user: "42".into(),
+            transport: "websocket",
+            protocol: "json",
+            meta: Some(bytes::Bytes::from_static(meta).into()),
+        };
+        let tracker = all.nodes[0].hooks.tracker.clone();
+        tracker.keep_meta(of(b"nobody"));
+        tracker.connected(of(b"{\"tier\":1}"));
+        tracker.subscribed(of(b"{\"tier\":1}"), &"room".into(), false, false);
+        all.run().await;
+        tracker.keep_meta(of(b"{\"tier\":2}"));
+        all.run().await;
+        tracker.disconnected("42", "c", 3000, "gone");
+        all.pass(Duration::from_secs(10)).await;
+        let lines = all.lines(&["Connected", "Subscribed", "Disconnected", "Occupied"]);
+        let tiers: Vec<_> =
+            lines.iter().map(|line| (line.split(' ').next().unwrap(), line.contains("\"tier\":"))).collect();
+        assert_eq!(
+            tiers,
+            [("Occupied", false), ("Connected", true), ("Subscribed", true), ("Disconnected", true)]
+        );
+        assert!(lines[2].ends_with("{\"tier\":1}") && lines[3].ends_with("{\"tier\":2}"), "{lines:?}");
+    });
+}
+
+#[test]
 fn without_collapsing_a_session_that_ended_at_once_is_told_whole() {
     simulated(async || {
         let settings = crate::settings::HookSettings { collapse: false, ..settings() };
@@ -83,8 +117,13 @@ fn without_collapsing_a_session_that_ended_at_once_is_told_whole() {
 fn a_publication_is_told_before_its_client_has_the_reply_and_refused_while_the_store_is_away() {
     simulated(async || {
         let mut all = HookNodes::start(1, settings()).await;
-        let of =
-            TrackedClient { client: "c".into(), user: "42".into(), transport: "websocket", protocol: "json" };
+        let of = TrackedClient {
+            client: "c".into(),
+            user: "42".into(),
+            transport: "websocket",
+            protocol: "json",
+            meta: None,
+        };
         let published =
             Published { position: Position { offset: 7, epoch: "e".into() }, ..Published::default() };
         let tracker = all.nodes[0].hooks.tracker.clone();
@@ -119,8 +158,13 @@ fn a_publication_is_told_before_its_client_has_the_reply_and_refused_while_the_s
 fn more_publications_than_may_wait_for_the_store_are_refused_at_once() {
     simulated(async || {
         let mut all = HookNodes::start(1, settings()).await;
-        let of =
-            TrackedClient { client: "c".into(), user: "42".into(), transport: "websocket", protocol: "json" };
+        let of = TrackedClient {
+            client: "c".into(),
+            user: "42".into(),
+            transport: "websocket",
+            protocol: "json",
+            meta: None,
+        };
         let published = Published::default();
         let tracker = all.nodes[0].hooks.tracker.clone();
         let publish = || tracker.publication(&of, &"room".into(), (&"1".into(), DataKind::Json), &published);

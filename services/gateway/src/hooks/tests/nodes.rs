@@ -170,6 +170,7 @@ impl HookNodes {
                 user: Arc::default(),
                 channel: Arc::default(),
                 details: bytes::Bytes::new(),
+                meta: bytes::Bytes::new(),
                 endpoints: Arc::default(),
             };
             store.begin(partition, run.as_deref(), reset).await.unwrap();
@@ -212,7 +213,13 @@ impl HookNodes {
     }
 
     fn of(&self, client: &str, user: &str) -> TrackedClient {
-        TrackedClient { client: client.into(), user: user.into(), transport: "websocket", protocol: "json" }
+        TrackedClient {
+            client: client.into(),
+            user: user.into(),
+            transport: "websocket",
+            protocol: "json",
+            meta: None,
+        }
     }
 
     pub(super) fn connect(&mut self, node: usize, client: &str, user: &str) {

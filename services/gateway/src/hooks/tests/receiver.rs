@@ -3,12 +3,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpListener,
     sync::watch,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -31,6 +33,8 @@ impl ReceivedRequest {
 
 /// The answer: status line and headers, such as `503 Busy\r\nRetry-After: 7`, and a body. `None`: nothing, ever.
 pub(super) type Answer = Option<(String, String)>;
+/// TLS of a receiver, which a test changes.
+pub(super) type ChangingTls = Arc<Mutex<Arc<ServerConfig>>>;
 type Script = Arc<dyn Fn(usize, &ReceivedRequest) -> Answer + Send + Sync>;
 
 pub(super) struct Receiver {
@@ -49,15 +53,34 @@ impl Receiver {
     pub(super) async fn start(
         script: impl Fn(usize, &ReceivedRequest) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::start_over(None, script).await
+    }
+
+    /// The same over TLS, with the settings that are there when a client connects.
+    pub(super) async fn start_over(
+        tls: Option<ChangingTls>,
+        script: impl Fn(usize, &ReceivedRequest) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hooks", listener.local_addr().unwrap());
+        let origin = if tls.is_some() { "https://localhost" } else { "http://127.0.0.1" };
+        let url = format!("{origin}:{}/hooks", listener.local_addr().unwrap().port());
         let requests = Arc::<Mutex<Vec<ReceivedRequest>>>::default();
         let (counted, count) = watch::channel(0);
         let (counted, script, all): (_, Script, _) = (Arc::new(counted), Arc::new(script), requests.clone());
         actix_rt::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                actix_rt::spawn(serve(stream, script.clone(), all.clone(), counted.clone()));
+                let (script, all, counted) = (script.clone(), all.clone(), counted.clone());
+                let Some(tls) = &tls else {
+                    actix_rt::spawn(serve(stream, script, all, counted));
+                    continue;
+                };
+                let accepted = TlsAcceptor::from(tls.lock().clone()).accept(stream);
+                actix_rt::spawn(async move {
+                    if let Ok(stream) = accepted.await {
+                        serve(stream, script, all, counted).await;
+                    }
+                });
             }
         });
         Self { url, requests, count }
@@ -75,7 +98,7 @@ impl Receiver {
 }
 
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     script: Script,
     requests: Arc<Mutex<Vec<ReceivedRequest>>>,
     counted: Arc<watch::Sender<usize>>,
@@ -96,7 +119,7 @@ async fn serve(
 }
 
 /// One request; `bytes` keeps what came of the next one. `None`: the connection is over.
-async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<ReceivedRequest> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Option<ReceivedRequest> {
     loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8(bytes[..end].to_vec()).unwrap();

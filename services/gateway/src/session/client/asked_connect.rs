@@ -103,9 +103,6 @@ impl ClientSession {
             return Err(ErrorCode::EXPIRED.into());
         }
         self.identity = ClientIdentity::of_grant(&grant, client);
-        if let Some(calls) = &mut self.calls {
-            calls.session.set_meta(&grant.meta);
-        }
         let mut subscriptions = self.personal_subscriptions(&grant.user)?;
         for (channel, granted) in grant.subscriptions() {
             if subscriptions.iter().any(|known| *known.channel == *channel) {
@@ -119,6 +116,6 @@ impl ClientSession {
             subscriptions.push(subscription);
         }
         let data = grant.data.map_or(Bytes::new(), |data| self.reply_data(data));
-        Ok(AdmittedClient { subscriptions, expires_at, data })
+        Ok(AdmittedClient { subscriptions, expires_at, data, meta: grant.meta })
     }
 }

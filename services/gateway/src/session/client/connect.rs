@@ -24,7 +24,10 @@ use crate::{
     refusal_log::LogCause,
     session::{
         Action, Actions, Now, Subscribed, Ticket,
-        shared::{deadlines::ttl, policy::ClientIdentity},
+        shared::{
+            deadlines::ttl,
+            policy::{ClientIdentity, raw_bytes},
+        },
     },
 };
 
@@ -35,6 +38,8 @@ pub(super) struct AdmittedClient {
     pub(super) expires_at: Option<u64>,
     /// Data for the client; empty for none.
     pub(super) data: Bytes,
+    /// What the backend keeps with the connection; empty for nothing.
+    pub(super) meta: Bytes,
 }
 
 impl ClientSession {
@@ -59,7 +64,7 @@ impl ClientSession {
             Ok(admitted) => admitted,
             Err(refused) => return self.refuse_connect(id, refused, actions),
         };
-        self.identify(actions);
+        self.identify(&admitted.meta, actions);
         if let Err(disconnect) = self.add_returning(returning, &mut admitted.subscriptions, now) {
             return self.refuse_connect(id, Refused::Disconnect(disconnect), actions);
         }
@@ -80,16 +85,28 @@ impl ClientSession {
         let claims = self.policy.authenticate(token, self.login_limit.as_deref(), now)?;
         self.identity = ClientIdentity::of_claims(&claims, self.policy.new_client_id());
         let subscriptions = self.server_side(&claims)?;
-        Ok(AdmittedClient { subscriptions, expires_at: claims.expires_at, data: Bytes::new() })
+        let meta = raw_bytes(claims.meta.as_deref());
+        Ok(AdmittedClient { subscriptions, expires_at: claims.expires_at, data: Bytes::new(), meta })
     }
 
     /// Sends the client's identity to the hub.
-    pub(super) fn identify(&mut self, actions: &mut Actions) {
+    pub(super) fn identify(&mut self, meta: &Bytes, actions: &mut Actions) {
         if let Some(calls) = &mut self.calls {
             calls.session.identify(&self.identity);
         }
         let ClientIdentity { user, client, .. } = &self.identity;
         actions.push(Action::Identify { user: user.clone(), client: client.clone() });
+        self.keep_meta(meta, actions);
+    }
+
+    /// What the backend keeps with the connection goes to it with calls and hooks; nothing changes where it is empty.
+    pub(super) fn keep_meta(&mut self, meta: &Bytes, actions: &mut Actions) {
+        if let Some(calls) = &mut self.calls {
+            calls.session.set_meta(meta);
+        }
+        if let Some(action) = self.policy.meta_for_hooks(meta) {
+            actions.push(action);
+        }
     }
 
     /// Begins the subscriptions that come with the connection. `reject`: all are recovered, or none begins.
@@ -101,7 +118,7 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) {
-        let AdmittedClient { subscriptions, expires_at, data } = admitted;
+        let AdmittedClient { subscriptions, expires_at, data, meta: _ } = admitted;
         self.clock.expires = self.end_of_connection(expires_at, now);
         self.state = ClientState::Connecting(Box::new(Connecting {
             id,

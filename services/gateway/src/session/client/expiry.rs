@@ -84,9 +84,7 @@ impl ClientSession {
             Prolonged::Until { expire_at, info, meta } => {
                 self.clock.expires = self.end_of_connection(Some(expire_at), now);
                 self.renew_info(&info);
-                if let Some(calls) = &mut self.calls {
-                    calls.session.set_meta(&meta);
-                }
+                self.keep_meta(&meta, actions);
             }
             Prolonged::Expired => self.close(Disconnect::EXPIRED, actions),
             Prolonged::Ended(disconnect) => self.close(disconnect, actions),

@@ -302,7 +302,7 @@ impl ClientSession {
     fn receive(&mut self, admitted: Result<AdmittedReceiver, Refused>, now: Now, actions: &mut Actions) {
         match admitted {
             Ok(AdmittedReceiver { client, is_poll }) => {
-                self.identify(actions);
+                self.identify(&client.meta, actions);
                 self.begin_connect(0, client, is_poll, now, actions);
             }
             Err(refused) => self.refuse_connect(0, refused, actions),

@@ -19,7 +19,7 @@ use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     proxy_call::{ConnectGrant, ProxyCounts, ProxyRoutes},
     refusal_log::{LogCause, RefusalLog},
-    session::Now,
+    session::{Action, Now},
     settings::ClientSettings,
 };
 
@@ -33,6 +33,8 @@ pub struct Policy {
     pub proxies: ProxyRoutes,
     /// Counts of what became of their answers.
     pub proxy_counts: ProxyCounts,
+    /// Some endpoint of hooks is sent what the backend keeps with a connection.
+    pub hooks_want_meta: bool,
     /// Time that a session has for calls under way when the node goes down.
     pub call_grace: Duration,
     /// Limits and times.
@@ -77,6 +79,11 @@ impl Policy {
     pub fn new_client_id(&self) -> Arc<str> {
         let random = crate::random::rng().next_u64();
         format!("{}{random:016x}", self.node_id).into()
+    }
+
+    /// The action that gives hooks what the backend keeps with a connection, if there is something and an endpoint wants it.
+    pub(in crate::session) fn meta_for_hooks(&self, meta: &Bytes) -> Option<Action> {
+        (self.hooks_want_meta && !meta.is_empty()).then(|| Action::KeepMeta(Arc::new(meta.clone())))
     }
 
     /// The options of a channel. Errors: 107 for a bad name, 102 for an unknown namespace.

@@ -73,7 +73,7 @@ impl StompSession {
                 answered.map_err(|failure| failure.of(StompCommand::Send, None).about(&name))
             }
             AskedFor::Rpc(reply) => self.replied(ticket, &reply, outcome, actions).map(|()| true),
-            AskedFor::Refresh => self.refresh_answered(outcome, now).map(|()| false),
+            AskedFor::Refresh => self.refresh_answered(outcome, now, actions).map(|()| false),
             AskedFor::SubRefresh(channel) => {
                 self.sub_refresh_answered(&channel, outcome, now).map(|()| false)
             }
@@ -196,13 +196,16 @@ impl StompSession {
         true
     }
 
-    fn refresh_answered(&mut self, outcome: ProxyOutcome, now: Now) -> Result<(), Failure> {
+    fn refresh_answered(
+        &mut self,
+        outcome: ProxyOutcome,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Result<(), Failure> {
         match Prolonged::of(outcome, now) {
             Prolonged::Until { expire_at, info, meta } => {
                 self.identity.renew_info(&info);
-                if let Some(calls) = &mut self.calls {
-                    calls.session.set_meta(&meta);
-                }
+                self.keep_meta(&meta, actions);
                 self.clock.expires = end_of(Some(expire_at), Duration::ZERO, now);
             }
             Prolonged::Expired => return Err(Failure::of_disconnect(Disconnect::EXPIRED)),

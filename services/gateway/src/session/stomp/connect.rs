@@ -75,15 +75,25 @@ impl StompSession {
         Ok(())
     }
 
+    /// What the backend keeps with the connection goes to it with calls and hooks; nothing changes where it is empty.
+    pub(super) fn keep_meta(&mut self, meta: &Bytes, actions: &mut Actions) {
+        if let Some(calls) = &mut self.calls {
+            calls.session.set_meta(meta);
+        }
+        if let Some(action) = self.policy.meta_for_hooks(meta) {
+            actions.push(action);
+        }
+    }
+
     /// The client is known. It comes in, once it has one of its user's connection slots.
     pub(super) fn admit(&mut self, offer: HeartBeat, meta: &Bytes, now: Now, actions: &mut Actions) {
         let identity = &self.identity;
         if let Some(calls) = &mut self.calls {
             calls.session.identify(identity);
-            calls.session.set_meta(meta);
         }
         actions.push(Action::Identify { user: identity.user.clone(), client: identity.client.clone() });
-        match self.policy.connection_limit(&identity.user).filter(|_| !self.is_backend()) {
+        self.keep_meta(meta, actions);
+        match self.policy.connection_limit(&self.identity.user).filter(|_| !self.is_backend()) {
             Some(limit) => {
                 self.state = StompState::Entering(offer);
                 actions.push(Action::Enter(ENTRY, limit));

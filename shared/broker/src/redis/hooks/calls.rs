@@ -82,7 +82,7 @@ pub(super) fn add_delivered(
 ) {
     let state = &delivered.state;
     call.arg(plan.max_dead_letters).arg(plan.max_bytes).arg(delivered.dropped_told);
-    call.arg(state.tries).arg(state.next_ms).arg(&*state.suspect);
+    call.arg(state.tries).arg(state.next_ms).arg(&*state.suspect).arg(u8::from(state.is_paused));
     let taken: Vec<String> =
         delivered.taken.iter().filter_map(|id| Some(ids_in_queue(partition, id)?.0)).collect();
     call.arg(taken.len()).arg(taken);

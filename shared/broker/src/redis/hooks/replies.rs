@@ -93,6 +93,7 @@ fn lost(id: &str) -> HookEventDraft {
         user: Arc::default(),
         channel: Arc::default(),
         details: Bytes::from(format!("\"dropped\":1,\"since_ms\":{time_ms}")),
+        meta: Bytes::new(),
         endpoints: Arc::default(),
     }
 }
@@ -122,7 +123,7 @@ pub(super) fn head(partition: Partition, answer: Value) -> Result<HookQueueHead,
     let [events, length, dead_letters, state] = array(answer)?;
     let events =
         values(events)?.into_iter().map(|entry| event(partition, entry)).collect::<Result<_, _>>()?;
-    let [bytes, dropped, dropped_told, since, tries, next, suspect, dead_dropped] = array(state)?;
+    let [bytes, dropped, dropped_told, since, tries, next, suspect, dead_dropped, paused] = array(state)?;
     let dropped_mark = written(dropped)?;
     Ok(HookQueueHead {
         events,
@@ -137,6 +138,7 @@ pub(super) fn head(partition: Partition, answer: Value) -> Result<HookQueueHead,
             tries: u32::try_from(written(tries)?).unwrap_or(u32::MAX),
             next_ms: written(next)?,
             suspect: text(suspect)?,
+            is_paused: written(paused)? == 1,
         },
     })
 }

@@ -10,7 +10,7 @@
 -- seen: endpoint -> when a plan had it last.
 -- From FIRST_QUEUE on, for each endpoint of the call: queue, a stream of d (the event), s (its number), u (sessions of its user)
 --   and, of one that came again, i (its id); queue state, a hash of b (bytes), x (events dropped ever), t (of them told), g (since
---   when there are untold ones), a, w, p (tries, next time, suspect of the delivery), y and z (bytes of dead letters, and how many were
+--   when there are untold ones), a, w, p, h (tries, next time, suspect of the delivery, 1 if the endpoint is paused), y and z (bytes of dead letters, and how many were
 --   dropped ever); replayed: id -> id in the stream; dead: ids of dead letters, padded, all of one score; letters: of each of them
 --   `<number> <sessions> <tries> <time> <1 if replayed> <bytes of the reason> <reason><event>`.
 -- Times are milliseconds of this server.

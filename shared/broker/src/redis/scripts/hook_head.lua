@@ -19,8 +19,8 @@ while #found < most do
     break
   end
 end
-local state = redis.call('HMGET', keys.state, 'b', 'x', 't', 'g', 'a', 'w', 'p', 'z')
-for index = 1, 8 do
+local state = redis.call('HMGET', keys.state, 'b', 'x', 't', 'g', 'a', 'w', 'p', 'z', 'h')
+for index = 1, 9 do
   state[index] = state[index] or ''
 end
 return {found, redis.call('XLEN', keys.events), redis.call('ZCARD', keys.dead), state}

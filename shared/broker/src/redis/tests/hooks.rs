@@ -188,3 +188,31 @@ async fn an_event_that_cannot_be_read_is_a_gap_and_stops_nothing() {
     one.store().complete(0, ENDPOINT, delivered).await.unwrap();
     assert_eq!(one.waiting().await, ["Reset", "Reset", "Connected a 1 0"]);
 }
+
+#[tokio::test]
+async fn a_delivery_of_many_events_is_noted_with_few_commands() {
+    let server = Server::start();
+    let one = HookFixture::start(&server).await;
+    let run = one.begin(None).await;
+    for number in 0..99 {
+        assert_eq!(one.connect(&run, &number.to_string()).await, done());
+    }
+    let mut taken = ids(&one.head().await.events);
+    assert_eq!(taken.len(), 100);
+    let dead = taken.split_off(50).into_iter().map(|id| (id, "422".to_owned(), 5)).collect();
+    server.command(&["CONFIG", "RESETSTAT"]).await;
+    let delivered = HookDelivered { taken, dead, ..HookDelivered::default() };
+    one.store().complete(0, ENDPOINT, delivered).await.unwrap();
+    let redis::Value::BulkString(stats) = server.command(&["INFO", "commandstats"]).await else {
+        panic!("no text")
+    };
+    let stats = String::from_utf8(stats).unwrap();
+    let calls = |name: &str| {
+        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{name}:calls=")));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse::<u32>().unwrap())
+    };
+    assert_eq!(["xrange", "xdel", "zadd"].map(calls), [1, 1, 1], "{stats}");
+    assert_eq!(calls("hset"), 2, "{stats}");
+    let head = one.head().await;
+    assert_eq!((head.length, head.bytes, head.dead_letters), (0, 0, 50));
+}

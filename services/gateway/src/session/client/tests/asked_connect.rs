@@ -52,6 +52,38 @@ fn the_backend_is_asked_who_a_client_without_a_token_is_and_everything_waits() {
 }
 
 #[test]
+fn what_the_backend_keeps_with_a_connection_goes_to_its_calls_and_to_hooks_that_want_it() {
+    let claims = json!({"sub": "42", "exp": tests::START_S + 60, "meta": {"m": 1}});
+    for (hooks_want_meta, with_proxies) in [(true, true), (true, false), (false, true)] {
+        let proxies = if with_proxies { routes() } else { Default::default() };
+        let mut client = TestClient::start(|now| {
+            let policy = Arc::into_inner(asking_policy(no_anonymous(), proxies)).unwrap();
+            let policy = Arc::new(Policy { hooks_want_meta, ..policy });
+            ClientSession::new(policy, TransportTraits::default(), now)
+        });
+        client.say(json!({"id": 1, "connect": {"token": sign_claims(&claims)}}));
+        match client.next() {
+            Some(Action::KeepMeta(meta)) => {
+                assert_eq!((hooks_want_meta, &meta[..]), (true, &b"{\"m\":1}"[..]))
+            }
+            None => assert!(!hooks_want_meta),
+            other => panic!("{other:?}"),
+        }
+        let calls = client.session.calls.as_ref();
+        let meta = calls.map(|calls| calls.session.caller().meta.clone());
+        assert_eq!(meta, with_proxies.then(|| Bytes::from_static(b"{\"m\":1}")));
+    }
+    let empty = json!({"sub": "42", "exp": tests::START_S + 60});
+    let mut client = TestClient::start(|now| {
+        let policy = Arc::into_inner(policy(no_anonymous())).unwrap();
+        let policy = Arc::new(Policy { hooks_want_meta: true, ..policy });
+        ClientSession::new(policy, TransportTraits::default(), now)
+    });
+    client.say(json!({"id": 1, "connect": {"token": sign_claims(&empty)}}));
+    assert!(client.next().is_none());
+}
+
+#[test]
 fn a_token_alone_decides_where_there_is_one() {
     let mut client = TestClient::asking(no_anonymous(), routes());
     let replies = client.say(json!({"id": 1, "connect": {"token": token(60, &[])}}));
