@@ -5,11 +5,13 @@
 //! - [`over_stomp`]: the same by STOMP, over TCP, WebSocket and SockJS.
 //! - [`bad_backends`]: backends that hang, break off or answer nonsense.
 //! - [`published`]: handlers that were written for the HTTP proxies of Centrifugo.
+//! - [`receivers`]: receivers and polls, and the channels that they name.
 
 mod bad_backends;
 mod kinds;
 mod over_stomp;
 mod published;
+mod receivers;
 
 use std::net::SocketAddr;
 

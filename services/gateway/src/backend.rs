@@ -7,6 +7,8 @@
 pub mod client;
 mod request_trace;
 pub mod signature;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod stream;
 #[cfg(test)]
 pub(crate) mod test_backend;

@@ -224,7 +224,7 @@ impl Hub {
     pub fn leave_all(&mut self, key: SessionKey) -> Vec<RemovedSubscription> {
         let names = self.registry.get(key).map(|session| session.channel_names()).unwrap_or_default();
         let mut removed: Vec<_> = names.iter().filter_map(|name| self.leave(key, name)).collect();
-        removed.extend(self.registry.absent_of(key).into_iter().map(RemovedSubscription::of_absent));
+        removed.extend(self.registry.absent.take_all(key).into_iter().map(RemovedSubscription::of_absent));
         removed
     }
 

@@ -2,7 +2,8 @@
 //!
 //! - [`pool`]: what the workers of a node share of each proxy. `limits`: how many calls, and who waits; `concurrency`: how many a
 //!   slow backend gets. `breaker`: a backend that is down. `retry`: what may be repeated.
-//! - `request`: what is sent; [`answer`]: what comes back; [`routes`]: which proxy is asked about what.
+//! - `request`: what is sent, with `trace` for its header `traceparent`; [`answer`]: what comes back; [`routes`]: which proxy is
+//!   asked about what.
 
 pub mod answer;
 mod breaker;
@@ -15,6 +16,7 @@ mod retry;
 pub mod routes;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::{
     cell::{OnceCell, RefCell},
@@ -78,7 +80,7 @@ impl ProxyClients {
             }
             Err(failure) => {
                 pool.log_failure(proxy, event, &failure.to_string(), &request::request_id(&call));
-                ending.outcome = failure.label();
+                ending.outcome = failure.outcome_of(event);
                 Err(failure.of_client(proxy.legacy_errors))
             }
         };
@@ -128,7 +130,16 @@ enum CallFailure {
 }
 
 impl CallFailure {
-    /// The outcome in metrics.
+    /// The outcome in metrics of a call of this kind. A refresh that failed ends nothing and is asked again, whatever the cause;
+    /// the log has the cause.
+    fn outcome_of(&self, event: ProxyEvent) -> &'static str {
+        match event {
+            ProxyEvent::Refresh | ProxyEvent::SubRefresh => "deferred",
+            _ => self.label(),
+        }
+    }
+
+    /// The cause in metrics.
     fn label(&self) -> &'static str {
         match self {
             Self::BreakerOpen => "breaker_open",
@@ -179,8 +190,8 @@ async fn ask(
     if proxy.breaker.as_ref().is_some_and(|breaker| !breaker.is_passable(began)) {
         return Err(CallFailure::BreakerOpen);
     }
-    let place = proxy.limits.enter(&call.caller.client, deadline).await;
-    let place = place.map_err(|reason| match reason {
+    let slot = proxy.limits.enter(&call.caller.client, deadline).await;
+    let slot = slot.map_err(|reason| match reason {
         NoSlot::Full => CallFailure::Busy,
         NoSlot::Timeout => CallFailure::NoSlotInTime,
     })?;
@@ -191,9 +202,9 @@ async fn ask(
     let posted = post(proxy, client, event, call, deadline).await;
     proxy.observe(began.elapsed());
     match &posted {
-        Ok(answer) if is_overload(answer.status) => place.overloaded(),
-        Ok(_) => place.answered(proxy.timeout()),
-        Err(PostError::Timeout) => place.timed_out(proxy.timeout()),
+        Ok(answer) if is_overload(answer.status) => slot.overloaded(),
+        Ok(_) => slot.answered(proxy.timeout()),
+        Err(PostError::Timeout) => slot.timed_out(proxy.timeout()),
         Err(_) => {}
     }
     judge(proxy, event, posted, admitted)

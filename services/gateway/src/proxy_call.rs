@@ -105,6 +105,11 @@ impl ProxyRoutes {
     }
 }
 
+/// The header that carries a trace, of requests and of connect commands.
+pub const TRACEPARENT: &str = "traceparent";
+/// The same of STOMP's frames, in the list of headers that are kept.
+pub const TRACEPARENT_OF_FRAMES: &str = "stomp-traceparent";
+
 /// A call.
 #[derive(Debug, Clone)]
 pub struct ProxyCall {
@@ -250,8 +255,6 @@ impl ProxyFailure {
 /// Counts of what sessions did with answers. Read by scrapes.
 #[derive(Debug, Default)]
 pub struct ProxyCounts {
-    /// Refreshes that failed, and are asked for again later.
-    pub deferred: AtomicU64,
     /// Publications that the backend had dropped.
     pub dropped: AtomicU64,
     /// Answers that nobody waited for any more: the subscription was ended meanwhile.

@@ -1,7 +1,7 @@
 //! Receiving over HTTP: requests become sessions, and responses carry them. `docs/protocols/http.md` §7 to §13.
 //!
 //! - [`query`]: what a receiver asks for, in its query, body and headers.
-//! - [`poll`]: polling, with `If-None-Match` in [`poll_writer`].
+//! - [`poll`]: polling, with `If-None-Match` in [`poll_writer`], and the backend's word on it in `poll/begin.rs`.
 //! - [`unidirectional`]: streams without commands.
 //! - [`client_stream`]: `http_stream` and `sse`, the client protocol over a response, and the commands for their sessions.
 

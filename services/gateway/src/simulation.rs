@@ -10,6 +10,7 @@
 //! - [`draw`]: drawing them.
 //! - [`world`]: carrying them out.
 //! - [`process`]: a node.
+//! - [`backend`]: whom the nodes ask, in a share of the seeds.
 //! - [`delivery_log`]: what was accepted.
 //! - [`subscription`]: what each client must have had.
 //! - [`jobs`]: the same of work queues.
@@ -23,6 +24,7 @@
 #[macro_use]
 mod forward_broker;
 
+mod backend;
 mod broker;
 mod check;
 mod client;
@@ -81,29 +83,34 @@ struct Run {
 
 /// A world of its own, in which chance follows from the seed.
 fn simulated<T>(seed: u64, act: impl AsyncFnOnce(&mut World) -> T) -> T {
-    let (result, leaks) = simulated_with_leaks(seed, act);
+    let (result, leaks) = simulated_with_leaks(seed, false, act);
     assert_eq!(leaks, [""; 0]);
     result
 }
 
 /// The same; and what is left of the nodes when the world has ended.
-fn simulated_with_leaks<T>(seed: u64, act: impl AsyncFnOnce(&mut World) -> T) -> (T, Vec<String>) {
+fn simulated_with_leaks<T>(
+    seed: u64,
+    asks: bool,
+    act: impl AsyncFnOnce(&mut World) -> T,
+) -> (T, Vec<String>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         random::simulated::seed(Some(seed));
-        let mut world = World::new(embedded::is_embedded(seed));
+        let mut world = World::new(embedded::is_embedded(seed), asks);
         let result = act(&mut world).await;
         let ended = world.leave();
         clock::simulated::set(false);
         random::simulated::seed(None);
+        crate::backend::simulated::set(None);
         (result, ended.leaks())
     })
 }
 
 /// Runs steps of a source until it has no more, then lets all come to rest and checks it.
 fn run(seed: u64, is_traced: bool, mut next: impl FnMut(&World) -> Option<ScheduleStep>) -> Run {
-    let (mut run, leaks) = simulated_with_leaks(seed, async |world| {
+    let (mut run, leaks) = simulated_with_leaks(seed, backend::asks(seed), async |world| {
         world.is_traced = is_traced;
         let mut steps = Vec::new();
         let mut wrong = Vec::new();

@@ -232,12 +232,14 @@ impl ChannelRules {
         if !options.presence {
             return Err(Denied::NotAvailable);
         }
-        let allowed = AllowOptions {
-            subscriber: options.allow_presence_for_subscriber,
-            client: options.allow_presence_for_client,
-            anonymous: options.allow_presence_for_anonymous,
-        };
-        allowed.check(name, user, is_subscribed).map(|()| options)
+        AllowOptions::of_presence(options).check(name, user, is_subscribed).map(|()| options)
+    }
+
+    /// The same for a subscriber whose own subscription has presence, by an override of its token or of a backend, whatever the
+    /// channel has.
+    pub fn may_presence_by_override(&self, channel: &str, user: &str) -> Result<(), Denied> {
+        let (name, options) = self.open(channel)?;
+        AllowOptions::of_presence(options).check(name, user, true)
     }
 
     /// Decides if this client may read the history.
@@ -276,6 +278,14 @@ struct AllowOptions {
 }
 
 impl AllowOptions {
+    fn of_presence(options: &ChannelOptions) -> Self {
+        Self {
+            subscriber: options.allow_presence_for_subscriber,
+            client: options.allow_presence_for_client,
+            anonymous: options.allow_presence_for_anonymous,
+        }
+    }
+
     /// Subscribers are allowed by `subscriber` or `client`. Other clients are allowed by `client`, with two exceptions:
     /// a private channel is for its subscribers, a user-limited one for the users it lists.
     /// Without that, reading the history would go around the subscription token. Anonymous clients need

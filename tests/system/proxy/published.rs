@@ -193,6 +193,11 @@ async fn a_handler_of_each_framework_lets_clients_into_channels_or_refuses_them(
         let presence = client.ok("presence", json!({ "channel": "room:b" })).await;
         let is_present = presence["presence"].as_object().is_some_and(|clients| !clients.is_empty());
         assert_eq!(is_present, name == "yii", "{name}: {presence}");
+        if name == "laravel" {
+            asked.gives("subscribe", "subscribe-plain");
+            let reply = client.ok("subscribe", json!({ "channel": "room:d" })).await;
+            assert_eq!((&reply["recoverable"], &reply["data"]), (&json!(true), &json!([])));
+        }
         asked.gives("subscribe", "subscribe-refused");
         assert_eq!(client.error("subscribe", json!({ "channel": "room:c" })).await, code, "{name}");
     }

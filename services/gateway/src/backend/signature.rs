@@ -67,6 +67,9 @@ impl Signer {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use standardwebhooks::Webhook;
+    use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+
     use super::*;
 
     /// Of the test vectors of the specification's libraries.
@@ -82,6 +85,26 @@ mod tests {
             headers[2],
             ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=".to_owned())
         );
+    }
+
+    #[test]
+    fn the_published_library_verifies_what_is_signed_now_and_nothing_else() {
+        let other = format!("whsec_{}", general_purpose::STANDARD.encode([7; 32]));
+        let signer = Signer::new(vec![SECRET.parse().unwrap(), other.parse().unwrap()]);
+        let now = crate::clock::unix_ms() / 1000;
+        let body = br#"{"client":"c-1"}"#;
+        let verified = |secret: &str, unix_s: u64, body: &[u8]| {
+            let headers = signer.headers("c-1:7", unix_s, br#"{"client":"c-1"}"#);
+            let headers = headers
+                .into_iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(&value).unwrap()));
+            Webhook::new(secret).unwrap().verify(body, &headers.collect()).is_ok()
+        };
+        assert!(verified(SECRET, now, body));
+        assert!(verified(&other, now, body), "either secret verifies");
+        assert!(!verified(SECRET, now, b"{}"));
+        assert!(!verified(SECRET, now - 600, body));
+        assert!(!verified(&format!("whsec_{}", general_purpose::STANDARD.encode([8; 32])), now, body));
     }
 
     #[test]

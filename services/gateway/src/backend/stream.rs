@@ -105,7 +105,15 @@ impl BackendConnector {
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let found = tokio::net::lookup_host((host, port)).await;
         let found = found.map_err(|error| ConnectError::Resolver(Box::new(error)))?;
-        let mut addresses: Vec<SocketAddr> = found.collect();
+        self.connect_to(found.collect(), uri).await
+    }
+
+    /// Connects to one of the addresses of a name.
+    async fn connect_to(
+        self,
+        mut addresses: Vec<SocketAddr>,
+        uri: Uri,
+    ) -> Result<Connection<Uri, BackendStream>, ConnectError> {
         addresses.sort_by_key(|address| Some(*address) == self.failed.get());
         let mut failure = ConnectError::NoRecords;
         for address in addresses {
@@ -140,5 +148,75 @@ impl Service<ConnectInfo<Uri>> for BackendConnector {
         let this = self.clone();
         let uri = info.request().clone();
         Box::pin(this.connect(uri))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn another_address_of_the_name_is_taken_and_the_one_that_failed_is_the_last_from_then_on() {
+        let alive = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dead = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let (alive_address, dead_address) = (alive.local_addr().unwrap(), dead.local_addr().unwrap());
+        drop(dead);
+        let connector = BackendConnector {
+            address_timeout: Duration::from_secs(20),
+            certificate_name: None,
+            failed: Rc::default(),
+            connected: Rc::default(),
+        };
+        let uri = Uri::from_static("http://backend.test/");
+        let connect = || connector.clone().connect_to(vec![dead_address, alive_address], uri.clone());
+        assert!(connect().await.is_ok());
+        assert_eq!(
+            (connector.connected.get(), connector.failed.get()),
+            (Some(alive_address), Some(dead_address))
+        );
+
+        // It is back, and is still not the first that is tried.
+        let back = TcpListener::bind(dead_address).await.unwrap();
+        assert!(connect().await.is_ok());
+        assert_eq!(connector.connected.get(), Some(alive_address));
+
+        // With the other one gone it is the one that is left.
+        drop(alive);
+        assert!(connect().await.is_ok());
+        assert_eq!(
+            (connector.connected.get(), connector.failed.get()),
+            (Some(dead_address), Some(alive_address))
+        );
+        drop(back);
+    }
+
+    #[tokio::test]
+    async fn where_every_address_fails_the_last_failure_is_told() {
+        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let connector = BackendConnector {
+            address_timeout: Duration::from_secs(20),
+            certificate_name: None,
+            failed: Rc::default(),
+            connected: Rc::default(),
+        };
+        let failed = connector.connect_to(vec![dead], Uri::from_static("http://backend.test/")).await;
+        let error = match failed {
+            Err(ConnectError::Io(error)) => Some(error),
+            _ => None,
+        };
+        let error = error.unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(error.to_string().contains(&dead.to_string()), "{error}");
+        let none = BackendConnector {
+            address_timeout: Duration::ZERO,
+            certificate_name: None,
+            failed: Rc::default(),
+            connected: Rc::default(),
+        };
+        let none = none.connect_to(Vec::new(), Uri::from_static("http://backend.test/")).await;
+        assert!(matches!(none.unwrap_err(), ConnectError::NoRecords));
     }
 }

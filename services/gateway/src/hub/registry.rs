@@ -8,14 +8,17 @@ use actix::{Recipient, dev::SendError};
 use bytes::Bytes;
 use gorani_broker::ClientInfo;
 use indexmap::IndexMap;
-use tokio::time::Instant;
 
+use self::absent::AbsentClients;
 use crate::{
     format::encoding::Encoding,
     metrics::clients::SessionCounts,
     outbox::Outbox,
     session::{EndedEpoch, Signal, SubscribeParams},
-    session_command::{SessionTarget, pending_connects::PendingConnects},
+    session_command::{
+        SessionTarget,
+        pending_connects::{AskedConnect, PendingConnects},
+    },
 };
 
 /// Names a session on its worker; never used twice.
@@ -87,13 +90,6 @@ pub(super) struct ChannelMembership {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(u64);
 
-/// A client that was asked to come back to a channel: until it does it stays present there.
-pub(super) struct AbsentClient {
-    channel: Arc<str>,
-    info: Arc<ClientInfo>,
-    since: Instant,
-}
-
 impl SessionEntry {
     /// The channels it is in.
     pub fn channel_names(&self) -> Vec<Arc<str>> {
@@ -150,7 +146,7 @@ pub struct SessionRegistry {
     counts: Arc<SessionCounts>,
     next_generation: u64,
     /// Clients that were asked to come back to channels.
-    absent: BTreeMap<SessionKey, Vec<AbsentClient>>,
+    pub(super) absent: AbsentClients<SessionKey>,
     /// Connects about which the backend is asked.
     pub pending_connects: PendingConnects<SessionKey>,
 }
@@ -236,7 +232,7 @@ impl SessionRegistry {
             announce: request.announce,
             is_server_side: request.server_side,
             generation,
-            is_entered: absent::take(&mut self.absent, key, &request.channel),
+            is_entered: self.absent.take(key, &request.channel),
         });
         Some(generation)
     }
@@ -266,7 +262,7 @@ impl SessionRegistry {
     /// Forgets a session.
     pub(super) fn remove(&mut self, key: SessionKey) {
         self.forget_identity(key);
-        self.pending_connects.forget(key);
+        self.pending_connects.forget(&AskedConnect::Session(key));
         self.sessions.swap_remove(&key);
     }
 

@@ -165,7 +165,7 @@ impl Subscriptions {
         if last {
             self.interest.leave(self.index, &channel);
         }
-        self.hub.borrow_mut().registry_mut().expect_back(key, channel, info);
+        self.hub.borrow_mut().registry_mut().absent.expect(key, channel, info);
     }
 
     /// Passes a removed subscription to the broker. The request is put in line here; it is repeated where it fails.

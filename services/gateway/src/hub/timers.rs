@@ -143,7 +143,7 @@ impl PresenceRefresh {
                 () = self.load.lapsed.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
-            let gone = self.hub.borrow_mut().registry_mut().absent_for(EXPECTED_BACK);
+            let gone = self.hub.borrow_mut().registry_mut().absent.take_older(EXPECTED_BACK);
             for (key, channel, info) in gone {
                 self.removals.remove(Removal::Presence { key, channel, info });
             }

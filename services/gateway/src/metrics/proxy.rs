@@ -59,7 +59,6 @@ pub struct ProxyMetrics {
     pub waiting: Family<ProxyLabel, Gauge>,
     /// The breaker: 0 closed, 1 half open, 2 open; set by a scrape.
     pub breaker_state: Family<ProxyLabel, Gauge>,
-    deferred: Counter,
     dropped: Counter,
     stale: Counter,
     undelivered: Counter,
@@ -100,11 +99,6 @@ impl ProxyMetrics {
             metrics.breaker_state.clone(),
         );
         registry.register(
-            "proxy_deferred",
-            "Refreshes that failed and are asked for again later",
-            metrics.deferred.clone(),
-        );
-        registry.register(
             "proxy_dropped",
             "Publications that the backend had dropped",
             metrics.dropped.clone(),
@@ -118,14 +112,13 @@ impl ProxyMetrics {
         metrics
     }
 
-    /// Takes over what sessions counted: refreshes deferred, publications dropped, answers that came too late, replies without a
+    /// Takes over what sessions counted: publications dropped, answers that came too late, replies without a
     /// subscription.
-    pub fn set_session_counts(&self, deferred: u64, dropped: u64, stale: u64, undelivered: u64) {
+    pub fn set_session_counts(&self, dropped: u64, stale: u64, undelivered: u64) {
         let set = |counter: &Counter, value| {
             let inner: &AtomicU64 = counter.inner();
             inner.store(value, Relaxed);
         };
-        set(&self.deferred, deferred);
         set(&self.dropped, dropped);
         set(&self.stale, stale);
         set(&self.undelivered, undelivered);

@@ -27,7 +27,7 @@ use self::{
 use super::client_network::{ClientNetwork, SessionSource};
 use crate::{
     metrics::Metrics,
-    session::shared::policy::{Credential, LoginLimit},
+    session::shared::login_limit::{Credential, LoginLimit},
     settings::{Settings, proxies::TrustedProxies},
 };
 

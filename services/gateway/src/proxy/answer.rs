@@ -154,7 +154,7 @@ fn subscribe(shape: SubscribeShape<'_>) -> Result<SubscribeGrant, AnswerError> {
         expire_at: shape.expire_at,
         info: info(shape.info, &shape.b64info)?,
         data: payload(shape.data, &shape.b64data)?,
-        overrides: shape.overrides.0,
+        overrides: shape.overrides.0.into(),
     })
 }
 

@@ -19,10 +19,10 @@ use tokio::{
 
 use super::concurrency::ConcurrencyLimit;
 
-/// Places in the queue that one session may have.
+/// Slots in the queue that one session may have.
 const WAITING_OF_SESSION: usize = 8;
 
-/// Why a call has no place.
+/// Why a call has no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoSlot {
     /// The queue is full, or this session's part of it.
@@ -31,10 +31,10 @@ pub(super) enum NoSlot {
     Timeout,
 }
 
-/// The places of one proxy.
+/// The slots of one proxy.
 #[derive(Debug)]
 pub(super) struct CallLimits {
-    places: Semaphore,
+    slots: Semaphore,
     allowed: Mutex<Allowed>,
     max_waiting: usize,
     waiting: AtomicUsize,
@@ -42,17 +42,17 @@ pub(super) struct CallLimits {
     of_sessions: Mutex<HashMap<Arc<str>, usize>>,
 }
 
-/// The places that there are.
+/// The slots that there are.
 #[derive(Debug)]
 struct Allowed {
     limit: ConcurrencyLimit,
     /// Free and taken ones. More than the limit allows, until calls that are under way end.
-    places: usize,
+    slots: usize,
 }
 
 /// A call under way.
 #[derive(Debug)]
-pub(super) struct Place<'l> {
+pub(super) struct CallSlot<'l> {
     limits: &'l CallLimits,
     permit: Option<SemaphorePermit<'l>>,
     began: Instant,
@@ -61,10 +61,10 @@ pub(super) struct Place<'l> {
 impl CallLimits {
     pub(super) fn new(max_in_flight: usize, max_waiting: usize) -> Self {
         Self {
-            places: Semaphore::new(max_in_flight),
+            slots: Semaphore::new(max_in_flight),
             allowed: Mutex::new(Allowed {
                 limit: ConcurrencyLimit::new(max_in_flight),
-                places: max_in_flight,
+                slots: max_in_flight,
             }),
             max_waiting,
             waiting: AtomicUsize::new(0),
@@ -74,7 +74,7 @@ impl CallLimits {
 
     /// Calls under way.
     pub(super) fn running(&self) -> usize {
-        self.allowed.lock().places.saturating_sub(self.places.available_permits())
+        self.allowed.lock().slots.saturating_sub(self.slots.available_permits())
     }
 
     /// Calls that may be under way now.
@@ -87,17 +87,17 @@ impl CallLimits {
         self.change(|limit| limit.restart(Instant::now()));
     }
 
-    /// Changes the limit, and makes or takes away free places; those that are taken go when their calls end.
+    /// Changes the limit, and makes or takes away free slots; those that are taken go when their calls end.
     fn change(&self, change: impl FnOnce(&mut ConcurrencyLimit)) {
         let mut allowed = self.allowed.lock();
         change(&mut allowed.limit);
         let limit = allowed.limit.get();
-        if limit > allowed.places {
-            self.places.add_permits(limit - allowed.places);
-            allowed.places = limit;
+        if limit > allowed.slots {
+            self.slots.add_permits(limit - allowed.slots);
+            allowed.slots = limit;
         } else {
-            let excess = allowed.places - limit;
-            allowed.places -= self.places.forget_permits(excess);
+            let excess = allowed.slots - limit;
+            allowed.slots -= self.slots.forget_permits(excess);
         }
     }
 
@@ -106,34 +106,34 @@ impl CallLimits {
         self.waiting.load(Relaxed)
     }
 
-    /// Waits for a place. It is given back when it is dropped.
-    pub(super) async fn enter(&self, client: &Arc<str>, deadline: Instant) -> Result<Place<'_>, NoSlot> {
-        if let Ok(permit) = self.places.try_acquire() {
-            return Ok(self.place(permit));
+    /// Waits for a slot. It is given back when it is dropped.
+    pub(super) async fn enter(&self, client: &Arc<str>, deadline: Instant) -> Result<CallSlot<'_>, NoSlot> {
+        if let Ok(permit) = self.slots.try_acquire() {
+            return Ok(self.slot(permit));
         }
         let _waiting = Waiting::new(self, client).ok_or(NoSlot::Full)?;
-        let place = match timeout_at(deadline, self.places.acquire()).await {
-            Ok(Ok(permit)) => self.place(permit),
-            // Places are never closed.
+        let slot = match timeout_at(deadline, self.slots.acquire()).await {
+            Ok(Ok(permit)) => self.slot(permit),
+            // Slots are never closed.
             Ok(Err(_)) => return Err(NoSlot::Full),
             Err(_elapsed) => return Err(NoSlot::Timeout),
         };
-        // The backend would work on a call whose caller is gone before the answer: the place is for one that came later.
-        if deadline.saturating_duration_since(place.began) < self.allowed.lock().limit.needed() {
+        // The backend would work on a call whose caller is gone before the answer: the slot is for one that came later.
+        if deadline.saturating_duration_since(slot.began) < self.allowed.lock().limit.needed() {
             return Err(NoSlot::Timeout);
         }
-        Ok(place)
+        Ok(slot)
     }
 
-    fn place<'l>(&'l self, permit: SemaphorePermit<'l>) -> Place<'l> {
-        Place { limits: self, permit: Some(permit), began: Instant::now() }
+    fn slot<'l>(&'l self, permit: SemaphorePermit<'l>) -> CallSlot<'l> {
+        CallSlot { limits: self, permit: Some(permit), began: Instant::now() }
     }
 }
 
-impl Place<'_> {
+impl CallSlot<'_> {
     /// The backend answered. `time`: what a call may take.
     pub(super) fn answered(&self, time: Duration) {
-        let is_used = self.limits.places.available_permits() == 0;
+        let is_used = self.limits.slots.available_permits() == 0;
         self.limits.change(|limit| limit.answered(self.began, Instant::now(), time, is_used));
     }
 
@@ -150,19 +150,19 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for CallSlot<'_> {
     fn drop(&mut self) {
         let mut allowed = self.limits.allowed.lock();
-        if allowed.places > allowed.limit.get()
+        if allowed.slots > allowed.limit.get()
             && let Some(permit) = self.permit.take()
         {
             permit.forget();
-            allowed.places -= 1;
+            allowed.slots -= 1;
         }
     }
 }
 
-/// A place in the queue.
+/// A slot in the queue.
 struct Waiting<'l> {
     limits: &'l CallLimits,
     client: Arc<str>,
@@ -175,7 +175,7 @@ impl<'l> Waiting<'l> {
             return None;
         }
         let of_session = of_sessions.entry(client.clone()).or_default();
-        // Sessions without an id cannot be told apart, and would share eight places.
+        // Sessions without an id cannot be told apart, and would share eight slots.
         if *of_session >= WAITING_OF_SESSION && !client.is_empty() {
             return None;
         }
@@ -215,14 +215,14 @@ mod tests {
     async fn calls_wait_in_their_order_and_one_more_than_fit_is_refused_at_once() {
         let limits = CallLimits::new(1, 2);
         let deadline = Instant::now() + Duration::from_secs(1);
-        let place = limits.enter(&client(0), deadline).await.unwrap();
+        let slot = limits.enter(&client(0), deadline).await.unwrap();
         let (one, two) = (client(1), client(2));
         let mut first = Box::pin(limits.enter(&one, deadline));
         let mut second = Box::pin(limits.enter(&two, deadline));
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
         assert_eq!((limits.running(), limits.waiting()), (1, 2));
         assert_eq!(limits.enter(&client(3), deadline).now_or_never().unwrap().unwrap_err(), NoSlot::Full);
-        drop(place);
+        drop(slot);
         assert!((&mut second).now_or_never().is_none());
         drop(first.await.unwrap());
         drop(second.await.unwrap());
@@ -231,10 +231,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_has_at_most_eight_places_in_the_queue() {
+    async fn a_session_has_at_most_eight_slots_in_the_queue() {
         let limits = CallLimits::new(1, 100);
         let deadline = Instant::now() + Duration::from_secs(1);
-        let _place = limits.enter(&client(0), deadline).await.unwrap();
+        let _slot = limits.enter(&client(0), deadline).await.unwrap();
         let one = client(1);
         let results = join_all((0..20).map(|_| limits.enter(&one, deadline))).await;
         let refused =
@@ -243,10 +243,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_counts_in_the_time_of_a_call_and_gives_its_place_back() {
+    async fn the_wait_counts_in_the_time_of_a_call_and_gives_its_slot_back() {
         let limits = CallLimits::new(1, 1);
         let deadline = Instant::now() + Duration::from_secs(1);
-        let place = limits.enter(&client(0), deadline).await.unwrap();
+        let slot = limits.enter(&client(0), deadline).await.unwrap();
         assert_eq!(limits.enter(&client(1), deadline).await.unwrap_err(), NoSlot::Timeout);
         assert_eq!(Instant::now(), deadline);
         // A call whose client went away while it waited.
@@ -255,7 +255,7 @@ mod tests {
         assert!((&mut gone).now_or_never().is_none());
         drop(gone);
         assert_eq!(limits.waiting(), 0);
-        drop(place);
+        drop(slot);
         assert!(limits.enter(&client(3), deadline).await.is_ok());
     }
 
@@ -264,12 +264,12 @@ mod tests {
         let limits = CallLimits::new(8, 100);
         let deadline = Instant::now() + Duration::from_secs(60);
         let time = Duration::from_secs(1);
-        let mut places = Vec::new();
+        let mut slots = Vec::new();
         for number in 0..8 {
-            places.push(limits.enter(&client(number), deadline).await.unwrap());
+            slots.push(limits.enter(&client(number), deadline).await.unwrap());
         }
         tokio::time::advance(time).await;
-        places.drain(..).for_each(|place| place.overloaded());
+        slots.drain(..).for_each(|slot| slot.overloaded());
         assert_eq!((limits.allowed(), limits.running()), (4, 0));
         let (mut under_way, more) = (Vec::new(), client(9));
         for number in 0..4 {
@@ -282,12 +282,12 @@ mod tests {
         under_way.drain(..3).for_each(drop);
         assert!((&mut waits).now_or_never().is_none(), "the fourth is the one that is allowed");
         under_way.clear();
-        let place = waits.await.unwrap();
-        place.answered(time);
-        drop(place);
+        let slot = waits.await.unwrap();
+        slot.answered(time);
+        drop(slot);
         for _ in 0..200 {
-            let places = join_all((0..limits.allowed()).map(|_| limits.enter(&more, deadline))).await;
-            places.into_iter().for_each(|place| place.unwrap().answered(time));
+            let slots = join_all((0..limits.allowed()).map(|_| limits.enter(&more, deadline))).await;
+            slots.into_iter().for_each(|slot| slot.unwrap().answered(time));
         }
         assert_eq!((limits.allowed(), limits.running()), (8, 0));
     }
@@ -297,14 +297,14 @@ mod tests {
         let limits = CallLimits::new(1, 100);
         let time = Duration::from_secs(1);
         let deadline = Instant::now() + time;
-        let place = limits.enter(&client(0), deadline).await.unwrap();
+        let slot = limits.enter(&client(0), deadline).await.unwrap();
         let (late, early) = (client(1), client(2));
         let mut first = Box::pin(limits.enter(&late, deadline));
         let mut second = Box::pin(limits.enter(&early, deadline + time));
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
         tokio::time::advance(Duration::from_millis(600)).await;
-        place.answered(time);
-        drop(place);
+        slot.answered(time);
+        drop(slot);
         assert_eq!(first.await.unwrap_err(), NoSlot::Timeout, "400 ms are left, and a call takes 600 ms");
         assert!(second.await.is_ok());
     }

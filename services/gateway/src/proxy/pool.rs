@@ -20,7 +20,7 @@ use crate::{
     metrics::proxy::{ProxyCallLabel, ProxyLabel, ProxyMetrics},
     proxy_call::{ProxyAnswer, ProxyCounts, ProxyId},
     refusal_log::{LogCause, RefusalLog},
-    settings::{ConfiguredProxy, Http2Choice, ProxyEvent, ProxySettings, Settings},
+    settings::{ClientProxySettings, ConfiguredProxy, Http2Choice, ProxyEvent, ProxySettings, Settings},
 };
 
 /// Why a proxy cannot be used. One line that names it.
@@ -124,9 +124,9 @@ impl ProxyPool {
     /// A file is not usable.
     pub fn open(settings: &Settings, metrics: &ProxyMetrics) -> Result<Arc<Self>, ProxyFilesError> {
         let proxies = settings.configured_proxies();
-        let proxies = proxies.iter().map(|proxy| {
-            SharedProxy::open(proxy, settings.client.proxy.legacy_errors, metrics).map(Arc::new)
-        });
+        let proxies = proxies
+            .iter()
+            .map(|proxy| SharedProxy::open(proxy, &settings.client.proxy, metrics).map(Arc::new));
         Ok(Arc::new(Self {
             proxies: proxies.collect::<Result<_, _>>()?,
             metrics: metrics.clone(),
@@ -175,11 +175,16 @@ impl ProxyPool {
             self.metrics.breaker_state.get_or_create(&label).set(proxy.breaker_state() as i64);
         }
         self.metrics.set_session_counts(
-            counts.deferred.load(Relaxed),
             counts.dropped.load(Relaxed),
             counts.stale.load(Relaxed),
             counts.undelivered.load(Relaxed),
         );
+    }
+
+    /// Calls under way.
+    #[cfg(test)]
+    pub(crate) fn running(&self) -> usize {
+        self.proxies.iter().map(|proxy| proxy.limits.running()).sum()
     }
 
     /// Writes the log lines that are due.
@@ -205,7 +210,7 @@ impl ProxyPool {
 impl SharedProxy {
     fn open(
         proxy: &ConfiguredProxy<'_>,
-        legacy_errors: bool,
+        common: &ClientProxySettings,
         metrics: &ProxyMetrics,
     ) -> Result<Self, ProxyFilesError> {
         let settings = proxy.settings;
@@ -234,19 +239,22 @@ impl SharedProxy {
                 pool_limit: settings.max_in_flight,
                 max_response_bytes: settings.response_max_bytes,
             }),
-            form: RequestForm::new(settings),
+            form: RequestForm::new(settings, common.traceparent),
             signer: RwLock::new(Arc::new(files.signer)),
             limits: CallLimits::new(settings.max_in_flight, settings.max_waiting),
             breaker: settings.breaker.enabled.then(|| Breaker::new(&settings.breaker, now)),
             retries: settings.retry.then(|| RetryBudget::new(now)),
             transforms: transforms.collect(),
-            legacy_errors,
+            legacy_errors: common.legacy_errors,
             metrics: metrics.clone(),
             settings: settings.clone(),
         };
         // A rate needs a zero to begin with.
         for event in ProxyEvent::ALL.into_iter().filter(|event| event.key() == proxy.label) {
             shared.count(event, "ok", 0);
+            if matches!(event, ProxyEvent::Refresh | ProxyEvent::SubRefresh) {
+                shared.count(event, "deferred", 0);
+            }
         }
         Ok(shared)
     }

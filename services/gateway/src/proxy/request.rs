@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use gorani_broker::DataKind;
 use gorani_protocol::client::json::{write_base64, write_raw, write_string};
 
+use super::trace;
 use crate::{
     backend::Signer,
     proxy_call::{ProxyCall, ProxyCaller, ProxyPayload, ProxyRequest},
@@ -24,11 +25,12 @@ pub(super) struct RequestForm {
     static_headers: Vec<(HeaderName, HeaderValue)>,
     http_headers: Vec<HeaderName>,
     emulated_headers: Vec<Box<str>>,
+    has_trace: bool,
 }
 
 impl RequestForm {
     /// Names and values were checked with the settings.
-    pub(super) fn new(settings: &ProxySettings) -> Self {
+    pub(super) fn new(settings: &ProxySettings, has_trace: bool) -> Self {
         let name = |name: &str| name.to_ascii_lowercase().parse::<HeaderName>().ok();
         let static_headers = settings.http.static_headers.iter();
         Self {
@@ -43,6 +45,7 @@ impl RequestForm {
                 .iter()
                 .map(|listed| listed.to_ascii_lowercase().into())
                 .collect(),
+            has_trace,
         }
     }
 
@@ -78,6 +81,9 @@ impl RequestForm {
             {
                 headers.insert(listed.clone(), value);
             }
+        }
+        if self.has_trace {
+            headers.insert(trace::NAME, trace::traceparent(call));
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Ok(value) = HeaderValue::from_str(&request_id(call)) {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, num::NonZeroUsize};
 use gorani_auth::{NamespaceProxies, ProxyName};
 
 use crate::{
-    proxy_call::{ChannelProxies, ProxyId, ProxyRoutes, RpcRoutes},
+    proxy_call::{ChannelProxies, ProxyId, ProxyRoutes, RpcRoutes, TRACEPARENT, TRACEPARENT_OF_FRAMES},
     settings::{ProxyEvent, Settings},
 };
 
@@ -27,9 +27,14 @@ pub fn routes(settings: &Settings) -> ProxyRoutes {
     let rpc = &settings.rpc;
     let of_method = |is_on: bool, name: &ProxyName| is_on.then(|| id(ProxyEvent::Rpc, name)).flatten();
     let configured = settings.configured_proxies();
-    let listed = |names: fn(&crate::settings::ProxySettings) -> &Vec<String>| {
+    let has_trace = settings.client.proxy.traceparent;
+    let listed = |names: fn(&crate::settings::ProxySettings) -> &Vec<String>, trace: &[&str]| {
         let names = configured.iter().flat_map(move |proxy| names(proxy.settings));
-        names.map(|name| name.to_ascii_lowercase()).collect::<BTreeSet<_>>()
+        let trace = trace.iter().filter(|_| has_trace && !configured.is_empty());
+        names
+            .map(|name| name.to_ascii_lowercase())
+            .chain(trace.map(ToString::to_string))
+            .collect::<BTreeSet<_>>()
     };
     ProxyRoutes {
         connect: id(ProxyEvent::Connect, &unnamed),
@@ -56,11 +61,14 @@ pub fn routes(settings: &Settings) -> ProxyRoutes {
                 })
                 .collect(),
         },
-        http_headers: listed(|proxy| &proxy.http_headers)
+        http_headers: listed(|proxy| &proxy.http_headers, &[TRACEPARENT])
             .iter()
             .filter_map(|name| name.parse().ok())
             .collect(),
-        emulated_headers: listed(|proxy| &proxy.emulated_headers).into_iter().map(Into::into).collect(),
+        emulated_headers: listed(|proxy| &proxy.emulated_headers, &[TRACEPARENT, TRACEPARENT_OF_FRAMES])
+            .into_iter()
+            .map(Into::into)
+            .collect(),
     }
 }
 
@@ -100,6 +108,15 @@ mod tests {
         assert_eq!((routes.connect, routes.refresh), (None, None));
         assert_eq!(routes.http_headers, ["cookie", "x-a"]);
         assert_eq!(routes.emulated_headers, [Box::<str>::from("authorization")]);
+    }
+
+    #[test]
+    fn sessions_keep_the_headers_of_a_trace_if_calls_have_one() {
+        let on = "[client.proxy]\ntraceparent = true\n[channel.proxy.subscribe]\nendpoint = 'http://a.test'";
+        let routes = routes_of(on);
+        assert_eq!(routes.http_headers, ["traceparent"]);
+        assert_eq!(routes.emulated_headers, ["stomp-traceparent", "traceparent"].map(Box::<str>::from));
+        assert!(routes_of(&on.replace("true", "false")).http_headers.is_empty());
     }
 
     #[test]

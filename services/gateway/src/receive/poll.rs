@@ -2,8 +2,11 @@
 //! where to ask on, so nothing is missed between two polls. `docs/protocols/http.md` §8.
 //!
 //! A poll that does not wait reads history: as many channels side by side as one connection may read at a time
-//! (`client.max_reads`); what they bring joins the answer in the order of the channels. One that waits is a session like a stream's, which ends with its first
-//! publications: while it waits it is an entry in the hub, and costs neither a thread nor a request to the broker.
+//! (`client.max_reads`); what they bring joins the answer in the order of the channels. One that waits is a session like a
+//! stream's, which ends with its first publications: it is an entry in the hub, and costs neither a thread nor a request to the
+//! broker.
+
+mod begin;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +20,7 @@ use futures_util::future::try_join_all;
 use gorani_broker::{HistoryPage, HistoryQuery, Position, Publication, Retention};
 use gorani_protocol::client::plain;
 
+use self::begin::{BegunPoll, NewPoll};
 use super::{
     poll_writer::{IfNoneMatch, PollAnswer, PollWriter},
     query::{Query, receive_query},
@@ -38,12 +42,10 @@ use crate::{
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
     node::{Node, admission::refusals::RefusalCause, client_network::Exhausted},
-    session::{
-        Now,
-        client::{
-            OutputFormat, TransportTraits,
-            receiver::{AskedPoll, NotPollable, PollableChannel, ReceiveQuery, UniSession},
-        },
+    session::client::{
+        OutputFormat, TransportTraits,
+        asked_poll::{NotPollable, PollableChannel},
+        receiver::{ReceiveQuery, UniSession},
     },
     settings::PollSettings,
 };
@@ -107,15 +109,11 @@ async fn answer(
     let node = &context.local.node;
     let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
     let limit = node.admission.login_limit(context.peer);
-    let policy = node.policy.clone();
-    // A poll that reads is no session, so that the call is made here.
-    let mut backend = AskedPoll::new(context.calls(&POLL, "json"));
-    if let Some(call) = backend.ask(&policy, &asked.receive_query)? {
-        backend.answer = Some(context.local.worker.proxies.clone().call(*call).await);
-    }
-    let (session, channels) =
-        UniSession::poll(policy, traits, &asked.receive_query, limit, backend, asked.wait, Now::read())
-            .map_err(|refused| HttpRefusal::of_connect(refused, &node.policy.settings))?;
+    let receive_query = asked.receive_query.clone();
+    let poll = NewPoll { transport: &POLL, traits, receive_query, limit, wait: asked.wait };
+    let begun = poll.begin(context).await;
+    let BegunPoll { session, channels, pending: _pending } =
+        begun.map_err(|refused| HttpRefusal::of_connect(refused, &node.policy.settings))?;
     if channels.is_empty() {
         return Err(HttpRefusal::bad_request(
             "no channels: name some (channels=a,b), or send a token that does",

@@ -7,7 +7,8 @@
 //! - `commands`: in order, and which have to wait.
 //! - `connect`: from the first command to the reply.
 //! - `subscriptions`: subscribe, unsubscribe, sub_refresh; `server_side`: those that the server makes and ends.
-//! - [`receiver`]: the session of a receiver, without commands.
+//! - [`receiver`]: the session of a receiver, without commands; `asked_channels`: the backend's word on its channels;
+//!   [`asked_poll`]: a poll before it is one.
 //! - `requests`: publish, history, presence; `proxied`: what the backend is asked, `asked_connect` and `expiry` before and after.
 //! - `timer`: pings, expiry and refresh of the connection.
 //!
@@ -16,7 +17,9 @@
 //! - `state`: what it holds: subscriptions, pending requests, deadlines.
 //! - `large_reply`: replies of megabytes.
 
+mod asked_channels;
 mod asked_connect;
+pub mod asked_poll;
 mod commands;
 mod connect;
 mod expiry;
@@ -52,7 +55,8 @@ use crate::{
         Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, session_methods,
         shared::{
             input_budget::InputBudget,
-            policy::{ClientIdentity, LoginLimit, Policy},
+            login_limit::LoginLimit,
+            policy::{ClientIdentity, Policy},
             proxied::SessionCalls,
         },
     },

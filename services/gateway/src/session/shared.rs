@@ -1,6 +1,6 @@
 //! Rules that hold for the sessions of several protocols, each written once.
 //!
-//! - [`policy`]: who a client is and what it may: tokens, failed logins, channel rules, and what a refusal means.
+//! - [`policy`]: who a client is and what it may: tokens, channel rules, and what a refusal means; [`login_limit`]: failed logins.
 //! - [`proxied`]: the calls to the backend that a session makes, and what follows from its answers.
 //! - `deadlines`: pings, and the expiry of connections and subscriptions.
 //! - [`recovery`]: what the options of a channel give of its stream.
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 pub(in crate::session) mod deadlines;
 pub(in crate::session) mod input_budget;
+pub mod login_limit;
 pub mod policy;
 pub mod proxied;
 pub mod recovery;

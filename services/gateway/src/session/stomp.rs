@@ -6,8 +6,7 @@
 //!
 //! - `connect`: the first frame and who may send it.
 //! - `destination`: what the destinations name.
-//! - `input`: frames in order.
-//! - `subscriptions`, `consumer`, `send`, `rpc`: what clients ask for.
+//! - `input`: frames in order; `subscriptions`, `consumer`, `send`, `rpc`: what clients ask for.
 //! - `answers`: what follows from answers of the backend; `failure`: what an ERROR says.
 //!
 //! The session is made of these, which do not know it:
@@ -52,7 +51,8 @@ use crate::{
         shared::{
             deadlines::{end_of, has_expired, is_due},
             input_budget::InputBudget,
-            policy::{ClientIdentity, LoginLimit, Policy},
+            login_limit::LoginLimit,
+            policy::{ClientIdentity, Policy},
             proxied::SessionCalls,
         },
     },

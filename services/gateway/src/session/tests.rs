@@ -19,7 +19,10 @@ use serde_json::Value;
 
 use super::{
     Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
-    shared::policy::{Credential, LoginLimit, Policy},
+    shared::{
+        login_limit::{Credential, LoginLimit},
+        policy::Policy,
+    },
 };
 use crate::{
     disconnect::Disconnect,

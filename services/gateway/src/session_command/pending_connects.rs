@@ -2,7 +2,7 @@
 //!
 //! The backend may let a user in and, a moment later, have all sessions of that user ended, while its first answer is still on the
 //! way. The session has no user yet, so the command does not find it. It is remembered here as long as connects are pending, and
-//! handed to the session once it has a user.
+//! handed to the session once it has a user. A poll has no session at all while the backend is asked.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,10 +14,19 @@ use super::{SessionCommand, SessionTarget};
 /// Commands that are remembered at most. A session that would have to know of more ends, and comes again.
 const COMMANDS: usize = 1024;
 
+/// The name of a pending connect: of a session with a key of type `K`, or of a poll.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AskedConnect<K> {
+    /// A session's.
+    Session(K),
+    /// That of a poll, with this client id.
+    Poll(Arc<str>),
+}
+
 /// The pending connects of one worker, by the keys of its sessions.
 pub struct PendingConnects<K> {
     /// The number of the first command that each has to know of.
-    asked: BTreeMap<K, u64>,
+    asked: BTreeMap<AskedConnect<K>, u64>,
     commands: VecDeque<Arc<SessionCommand>>,
     /// The number of the command after the newest.
     next: u64,
@@ -41,7 +50,12 @@ impl<K> Default for PendingConnects<K> {
 impl<K: Ord> PendingConnects<K> {
     /// The backend is asked about the connect of a session.
     pub fn begin(&mut self, key: K) {
-        self.asked.insert(key, self.next);
+        self.asked.insert(AskedConnect::Session(key), self.next);
+    }
+
+    /// The backend is asked about a poll.
+    pub fn begin_poll(&mut self, client: Arc<str>) {
+        self.asked.insert(AskedConnect::Poll(client), self.next);
     }
 
     /// A backend has something done. Nothing is kept while no connect is pending.
@@ -63,28 +77,35 @@ impl<K: Ord> PendingConnects<K> {
         self.next += 1;
     }
 
-    /// A session has its user: what was done to that user since the backend was asked.
-    pub fn finish(&mut self, key: K, user: &str, client: &str) -> MissedCommands {
-        let Some(since) = self.asked.remove(&key) else { return MissedCommands::default() };
+    /// A session has its user: what was done to that user since the backend was asked about it, or about the poll that it was.
+    pub fn finish(&mut self, key: K, user: &str, client: &Arc<str>) -> MissedCommands {
+        if self.asked.is_empty() {
+            return MissedCommands::default();
+        }
+        let names = [AskedConnect::Session(key), AskedConnect::Poll(client.clone())];
+        let Some(name) = names.into_iter().find(|name| self.asked.contains_key(name)) else {
+            return MissedCommands::default();
+        };
+        let missed = self.missed(&name, user, client);
+        self.forget(&name);
+        missed
+    }
+
+    /// The same of a connect that stays pending.
+    pub fn missed(&self, name: &AskedConnect<K>, user: &str, client: &str) -> MissedCommands {
+        let Some(since) = self.asked.get(name).copied() else { return MissedCommands::default() };
         let oldest = self.next - self.commands.len() as u64;
         let skipped = usize::try_from(since.saturating_sub(oldest)).unwrap_or(usize::MAX);
         let concerns = |command: &&Arc<SessionCommand>| {
             concerns(command.target(), user, client) && !command.spares(client)
         };
         let commands = self.commands.iter().skip(skipped).filter(concerns).cloned().collect();
-        self.clear_if_done();
         MissedCommands { commands, are_incomplete: since < oldest }
     }
 
-    /// A session is over.
-    pub fn forget(&mut self, key: K) {
-        if self.asked.remove(&key).is_some() {
-            self.clear_if_done();
-        }
-    }
-
-    fn clear_if_done(&mut self) {
-        if self.asked.is_empty() {
+    /// A session or a poll is over.
+    pub fn forget(&mut self, name: &AskedConnect<K>) {
+        if self.asked.remove(name).is_some() && self.asked.is_empty() {
             self.asked = BTreeMap::new();
             self.commands = VecDeque::new();
         }
@@ -123,7 +144,7 @@ mod tests {
         let mut pending = PendingConnects::default();
         pending.begin(KEY);
         commands.iter().for_each(|command| pending.note(command));
-        let missed = pending.finish(KEY, user, client);
+        let missed = pending.finish(KEY, user, &client.into());
         assert!(!missed.are_incomplete);
         assert!(pending.commands.is_empty());
         missed.commands.len()
@@ -162,8 +183,8 @@ mod tests {
         pending.note(&disconnect("42", None, &[]));
         pending.begin(KEY);
         pending.note(&disconnect("42", None, &[]));
-        assert_eq!(pending.finish(KEY, "42", "c").commands.len(), 1);
-        assert_eq!(pending.finish(other, "42", "d").commands.len(), 2);
+        assert_eq!(pending.finish(KEY, "42", &"c".into()).commands.len(), 1);
+        assert_eq!(pending.finish(other, "42", &"d".into()).commands.len(), 2);
     }
 
     #[test]
@@ -173,9 +194,27 @@ mod tests {
         assert!(pending.commands.is_empty());
         pending.begin(KEY);
         pending.note(&disconnect("42", None, &[]));
-        pending.forget(KEY);
+        pending.forget(&AskedConnect::Session(KEY));
         assert!(pending.commands.is_empty() && pending.asked.is_empty());
-        assert_eq!(pending.finish(KEY, "42", "c").commands.len(), 0);
+        assert_eq!(pending.finish(KEY, "42", &"c".into()).commands.len(), 0);
+    }
+
+    #[test]
+    fn a_poll_learns_it_whether_or_not_it_becomes_a_session() {
+        let mut pending = PendingConnects::<u8>::default();
+        let client: Arc<str> = "c".into();
+        let poll = AskedConnect::Poll(client.clone());
+        pending.begin_poll(client.clone());
+        pending.note(&disconnect("42", None, &[]));
+        assert_eq!(pending.missed(&poll, "42", "c").commands.len(), 1);
+        assert_eq!(pending.missed(&poll, "43", "c").commands.len(), 0);
+        assert_eq!(pending.finish(KEY, "42", &client).commands.len(), 1);
+        assert_eq!(pending.finish(KEY, "42", &client).commands.len(), 0, "once");
+
+        pending.begin_poll(client.clone());
+        pending.note(&disconnect("42", None, &[]));
+        pending.forget(&poll);
+        assert!(pending.commands.is_empty() && pending.asked.is_empty());
     }
 
     #[test]
@@ -188,8 +227,8 @@ mod tests {
         let later = KEY + 1;
         pending.begin(later);
         pending.note(&disconnect("43", None, &[]));
-        assert!(pending.finish(KEY, "42", "c").are_incomplete);
-        let missed = pending.finish(later, "43", "d");
+        assert!(pending.finish(KEY, "42", &"c".into()).are_incomplete);
+        let missed = pending.finish(later, "43", &"d".into());
         assert_eq!((missed.commands.len(), missed.are_incomplete), (1, false));
     }
 }

@@ -66,6 +66,8 @@ impl ProxyEvent {
 pub struct ClientProxySettings {
     /// A publish or an rpc whose answer was lost is error 100, as in Centrifugo, and not 121.
     pub legacy_errors: bool,
+    /// Every call has the header `traceparent` of W3C Trace Context: that of the client's frame or request, or a new one.
+    pub traceparent: bool,
     /// Decides on connects without a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect: Option<Box<ProxySettings>>,

@@ -36,6 +36,12 @@ impl World {
             let top = |channel: &str| state.server.top(channel);
             wrong.extend(receiver.check(&state.server.log, &top, &there));
         }
+        for node in self.processes.iter().flatten().filter_map(|process| process.node.as_ref()) {
+            let running = node.proxies.running();
+            if running > 0 {
+                wrong.push(format!("{running} calls of the backend are under way for nobody"));
+            }
+        }
         wrong.extend(state.server.log.jobs.unseen(|job| state.server.queue_has(job)));
         if self.stomp.iter().any(|client| client.is_used) {
             // Consumers have taken whatever there was.

@@ -1,5 +1,7 @@
 //! A client of the client protocol, as its libraries are. What contradicts the delivery log is a violation.
 
+mod frame;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -11,8 +13,11 @@ use std::{
 use serde_json::Value;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, DuplexStream, ReadBuf};
 
-use super::delivery_log::{DeliveryLog, number_of};
-use super::subscription::{SimSubscription, SubscriptionPhase};
+use super::{
+    backend::SimBackend,
+    delivery_log::{DeliveryLog, number_of},
+    subscription::{SimSubscription, SubscriptionPhase},
+};
 
 /// Bytes that the client's socket holds on either side.
 pub(super) const SOCKET_BYTES: usize = 1024;
@@ -25,6 +30,8 @@ enum SimCommand {
     Publish(Arc<str>, u64),
     Presence,
     History,
+    /// With the number in its data.
+    Rpc(u64),
 }
 
 /// A simulated client of the client protocol.
@@ -48,6 +55,10 @@ pub(super) struct SimClient {
     next_command: u32,
     pending: BTreeMap<u32, SimCommand>,
     subscriptions: BTreeMap<Arc<str>, SimSubscription>,
+    /// The backend that decides on what it does, where one is asked.
+    backend: Option<SimBackend>,
+    /// The number of the last call of a method that was answered on this connection.
+    last_answered: u64,
     /// The last things that it received, for the trace.
     pub(super) told: Vec<String>,
 }
@@ -55,6 +66,11 @@ pub(super) struct SimClient {
 impl SimClient {
     pub(super) fn new(name: String, watches: bool) -> Self {
         Self { name, watches, ..Self::default() }
+    }
+
+    /// The same where a backend is asked.
+    pub(super) fn asking(self, backend: Option<SimBackend>) -> Self {
+        Self { backend, ..self }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -86,6 +102,7 @@ impl SimClient {
         self.to_send.clear();
         self.is_upgraded = false;
         self.id = None;
+        self.last_answered = 0;
         self.pending.clear();
         for subscription in self.subscriptions.values_mut() {
             subscription.lose_connection();
@@ -94,22 +111,16 @@ impl SimClient {
 
     /// Channels that are wanted and not asked for.
     pub(super) fn unasked(&self) -> Vec<Arc<str>> {
-        let unasked = |subscription: &SimSubscription| {
-            subscription.is_wanted && subscription.phase == SubscriptionPhase::Idle
-        };
-        self.subscriptions
-            .iter()
-            .filter(|(_, subscription)| unasked(subscription))
-            .map(|(name, _)| name.clone())
-            .collect()
+        self.names(|subscription| subscription.is_wanted && subscription.phase == SubscriptionPhase::Idle)
     }
 
     pub(super) fn wanted(&self) -> Vec<Arc<str>> {
-        self.subscriptions
-            .iter()
-            .filter(|(_, subscription)| subscription.is_wanted)
-            .map(|(name, _)| name.clone())
-            .collect()
+        self.names(|subscription| subscription.is_wanted)
+    }
+
+    fn names(&self, which: impl Fn(&SimSubscription) -> bool) -> Vec<Arc<str>> {
+        let chosen = self.subscriptions.iter().filter(|(_, subscription)| which(subscription));
+        chosen.map(|(name, _)| name.clone()).collect()
     }
 
     /// Asks for a channel; from where it stands, if it has stood somewhere. False if that makes no sense now.
@@ -175,6 +186,15 @@ impl SimClient {
         self.is_connected()
     }
 
+    /// Calls a method with a number of its own.
+    pub(super) fn call(&mut self, number: u64, data: &str) -> bool {
+        if self.id.is_none() {
+            return false;
+        }
+        self.send(SimCommand::Rpc(number), &format!("\"rpc\":{{\"method\":\"m\",\"data\":{data}}}"));
+        true
+    }
+
     fn send(&mut self, command: SimCommand, body: &str) {
         self.next_command += 1;
         let id = self.next_command;
@@ -187,17 +207,7 @@ impl SimClient {
         if let Some(carried) = &mut self.carried {
             return carried.push(String::from_utf8_lossy(payload).into_owned());
         }
-        self.to_send.push(0x80 | opcode);
-        match u8::try_from(payload.len()) {
-            Ok(length @ ..126) => self.to_send.push(0x80 | length),
-            _ => {
-                self.to_send.push(0x80 | 126);
-                self.to_send
-                    .extend_from_slice(&u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes());
-            }
-        }
-        self.to_send.extend_from_slice(&[0; 4]);
-        self.to_send.extend_from_slice(payload);
+        frame::write(&mut self.to_send, opcode, payload);
         self.flush();
     }
 
@@ -238,7 +248,7 @@ impl SimClient {
             self.received.drain(..end + 4);
             self.is_upgraded = true;
         }
-        while let Some((opcode, payload)) = self.next_frame() {
+        while let Some((opcode, payload)) = frame::take(&mut self.received) {
             match opcode {
                 1 => {
                     for line in payload.split(|byte| *byte == b'\n') {
@@ -248,10 +258,8 @@ impl SimClient {
                 }
                 8 => {
                     self.frame(8, payload.get(..2).unwrap_or_default());
-                    self.told.push(format!(
-                        "close {}",
-                        String::from_utf8_lossy(payload.get(2..).unwrap_or_default())
-                    ));
+                    let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default());
+                    self.told.push(format!("close {reason}"));
                     self.disconnect();
                     return true;
                 }
@@ -259,21 +267,6 @@ impl SimClient {
             }
         }
         true
-    }
-
-    fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let (head, length) = match *self.received.get(1)? {
-            126 => (4, usize::from(u16::from_be_bytes([*self.received.get(2)?, *self.received.get(3)?]))),
-            127 => {
-                let bytes = self.received.get(2..10)?.try_into().ok()?;
-                (10, usize::try_from(u64::from_be_bytes(bytes)).ok()?)
-            }
-            length => (2, usize::from(length)),
-        };
-        let payload = self.received.get(head..head + length)?.to_vec();
-        let opcode = *self.received.first()? & 0xf;
-        self.received.drain(..head + length);
-        Some((opcode, payload))
     }
 
     /// Takes a line of the client protocol.
@@ -305,14 +298,17 @@ impl SimClient {
             },
             SimCommand::Subscribe(channel) => {
                 // The reply of an earlier subscribe, which the server ended meanwhile, says nothing of this one.
-                let is_current = |found: &&mut SimSubscription| {
-                    found.phase == SubscriptionPhase::Subscribing && found.command == id
-                };
+                let is_current = |found: &&mut SimSubscription| found.is_asked_by(id);
                 let Some(subscription) = self.subscriptions.get_mut(&channel).filter(is_current) else {
                     return Ok(());
                 };
                 match reply.get("subscribe") {
-                    Some(result) => subscription.begin(&channel, result, log)?,
+                    Some(result) => {
+                        if let (Some(backend), Some(id)) = (&self.backend, &self.id) {
+                            backend.check_subscribed(id, &channel)?;
+                        }
+                        subscription.begin(&channel, result, log)?;
+                    }
                     None => subscription.phase = SubscriptionPhase::Idle,
                 }
             }
@@ -327,6 +323,10 @@ impl SimClient {
                 }
             }
             SimCommand::Publish(channel, number) if error.is_none() => self.published.push((channel, number)),
+            SimCommand::Rpc(number) => {
+                let Some(backend) = &self.backend else { return Ok(()) };
+                backend.check_rpc(number, reply, &mut self.last_answered)?;
+            }
             SimCommand::Publish(..) | SimCommand::Presence | SimCommand::History => {}
         }
         Ok(())

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use super::{
+    backend::{ANSWERS, SimBackend, asks},
     receive::receivers,
     schedule::ScheduleStep,
     world::{CHANNELS, CLIENTS, PROCESSES, WORKERS, World},
@@ -32,6 +33,8 @@ pub(super) struct Draw {
     stomp: Option<stomp::StompDraw>,
     /// Set in runs with clients that receive over HTTP.
     receive: Option<receive::ReceiveDraw>,
+    /// Set in runs in which a backend is asked.
+    asks: bool,
 }
 
 impl Draw {
@@ -46,7 +49,7 @@ impl Draw {
         let clients = stomp.as_ref().map_or(clients, |stomp| stomp.others.min(clients));
         let receive = receive::ReceiveDraw::of_seed(seed, receivers().len());
         let clients = receive.as_ref().map_or(clients, |receive| receive.others.min(clients));
-        Self { random, channels, clients, faults, fault_weight, stomp, receive }
+        Self { random, channels, clients, faults, fault_weight, stomp, receive, asks: asks(seed) }
     }
 
     /// The next step in this world.
@@ -98,6 +101,9 @@ impl Draw {
             choices.push((2, ScheduleStep::Publish(index, self.channel())));
             choices.push((1, ScheduleStep::Presence(index, self.channel())));
             choices.push((1, ScheduleStep::History(index, self.channel())));
+            if self.asks {
+                choices.push((4, ScheduleStep::Call(index)));
+            }
             choices.push((
                 1,
                 ScheduleStep::ApiUnsubscribe(self.random.random_range(0..PROCESSES), index, self.channel()),
@@ -118,6 +124,10 @@ impl Draw {
         let worker = self.random.random_range(0..WORKERS);
         let count = self.random.random_range(0..3);
         let client = self.random.random_range(0..CLIENTS);
+        for call in world.backend.iter().flat_map(SimBackend::waiting) {
+            // Mostly it grants, as all that is under way goes on.
+            choices.push((4, ScheduleStep::Reply(call, self.random.random_range(0..ANSWERS))));
+        }
         // Whatever broke is mended sooner or later.
         let pace = self.pace();
         choices.push((4 * pace, ScheduleStep::Heal(process)));

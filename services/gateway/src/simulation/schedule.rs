@@ -70,6 +70,10 @@ pub(super) enum ScheduleStep {
     Presence(usize, Arc<str>),
     /// A client asks for history.
     History(usize, Arc<str>),
+    /// A client calls a method.
+    Call(usize),
+    /// The backend answers a call in one of its ways.
+    Reply(usize, usize),
     /// A backend publishes through a process.
     ApiPublish(usize, Arc<str>),
     /// A backend ends a client's subscription through a process.
@@ -113,6 +117,8 @@ impl ScheduleStep {
             Self::Abort(..) => "abort",
             Self::Presence(..) => "presence",
             Self::History(..) => "history",
+            Self::Call(..) => "call",
+            Self::Reply(..) => "reply",
             Self::ApiPublish(..) => "api-publish",
             Self::ApiUnsubscribe(..) => "api-unsubscribe",
         }
@@ -132,14 +138,16 @@ impl fmt::Display for ScheduleStep {
             | Self::Goodbye(number)
             | Self::Begin(number)
             | Self::Commit(number)
-            | Self::Abort(number) => write!(f, " {number}"),
+            | Self::Abort(number)
+            | Self::Call(number) => write!(f, " {number}"),
             Self::Kill(number, other)
             | Self::Freeze(number, other)
             | Self::Thaw(number, other)
             | Self::Cut(number, other)
             | Self::Ack(number, other)
             | Self::Nack(number, other)
-            | Self::Post(number, other) => write!(f, " {number} {other}"),
+            | Self::Post(number, other)
+            | Self::Reply(number, other) => write!(f, " {number} {other}"),
             Self::Expire(name) | Self::Forget(name) => write!(f, " {name}"),
             Self::Execute(number, name)
             | Self::Answer(number, name)
@@ -213,6 +221,8 @@ impl FromStr for ScheduleStep {
             "abort" => Self::Abort(number(1)?),
             "presence" => Self::Presence(number(1)?, name(2)?),
             "history" => Self::History(number(1)?, name(2)?),
+            "call" => Self::Call(number(1)?),
+            "reply" => Self::Reply(number(1)?, number(2)?),
             "api-publish" => Self::ApiPublish(number(1)?, name(2)?),
             "api-unsubscribe" => Self::ApiUnsubscribe(number(1)?, number(2)?, name(3)?),
             _ => return Err(NoStep),

@@ -6,7 +6,7 @@ use gorani_auth::{ChannelOptions, ChannelSettings, NamespaceSettings};
 use gorani_broker::hook_store::Partition;
 use serde_json::json;
 
-use crate::settings::Settings;
+use crate::settings::{BreakerSettings, ProxySettings, Settings};
 
 use super::jobs::{ATTEMPTS, MOST_MESSAGES};
 
@@ -34,6 +34,31 @@ const HOOK_EVENTS: [&str; 9] = [
     "member_removed",
     "publication",
 ];
+
+/// The same where a backend decides on connects, on two of the channels, and answers methods.
+pub(super) fn asking_settings() -> Settings {
+    let mut settings = settings();
+    let proxy = |kind: &str| {
+        Some(Box::new(ProxySettings {
+            endpoint: format!("http://backend/{kind}"),
+            breaker: BreakerSettings { enabled: false, ..BreakerSettings::default() },
+            ..ProxySettings::default()
+        }))
+    };
+    settings.client.proxy.connect = proxy("connect");
+    if let Some(connect) = &mut settings.client.proxy.connect {
+        connect.enabled = Some(true);
+    }
+    settings.channel.proxy.subscribe = proxy("subscribe");
+    settings.channel.proxy.publish = proxy("publish");
+    settings.rpc.proxy = proxy("rpc");
+    settings.rpc.without_namespace.proxy_enabled = true;
+    for namespace in settings.channel.namespaces.iter_mut().filter(|namespace| namespace.name != "short") {
+        namespace.proxies.subscribe_proxy_enabled = true;
+        namespace.proxies.publish_proxy_enabled = true;
+    }
+    settings
+}
 
 /// The settings of the simulated nodes.
 pub(super) fn settings() -> Settings {

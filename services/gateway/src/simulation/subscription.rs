@@ -36,6 +36,11 @@ pub(super) struct SimSubscription {
 }
 
 impl SimSubscription {
+    /// The subscribe that this command was is still waited for.
+    pub(super) fn is_asked_by(&self, command: u32) -> bool {
+        self.phase == SubscriptionPhase::Subscribing && self.command == command
+    }
+
     pub(super) fn new(watches: bool) -> Self {
         Self {
             watches,

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use gorani_broker::Publication;
 
 use super::{
+    backend::SimBackend,
     client::{SOCKET_BYTES, SimClient},
     counts::RunCounts,
     embedded,
@@ -19,7 +20,7 @@ use super::{
     process::Process,
     receive::{FIRST, Receiver, receivers},
     schedule::ScheduleStep,
-    settings::settings,
+    settings::{asking_settings, settings},
     stomp::StompClient,
 };
 use crate::{
@@ -43,6 +44,8 @@ pub(super) struct World {
     pub(super) network: SimNetwork,
     /// Its only process has the embedded broker.
     is_embedded: bool,
+    /// The backend that nodes ask, where they do.
+    pub(super) backend: Option<SimBackend>,
     pub(super) processes: Vec<Option<Process>>,
     pub(super) clients: Vec<SimClient>,
     /// Their numbers follow those of the others.
@@ -75,28 +78,37 @@ impl Drop for World {
     }
 }
 
-fn start(network: &SimNetwork, is_embedded: bool) -> Process {
+fn start(network: &SimNetwork, is_embedded: bool, asks: bool) -> Process {
+    let settings = if asks { asking_settings() } else { settings() };
     match is_embedded {
-        true => Process::start_embedded(network, settings(), WORKERS),
-        false => Process::start(network, settings(), WORKERS),
+        true => Process::start_embedded(network, settings, WORKERS),
+        false => Process::start(network, settings, WORKERS),
     }
 }
 
 impl World {
-    /// With the embedded broker there is one process.
-    pub(super) fn new(is_embedded: bool) -> Self {
+    /// With the embedded broker there is one process. `asks`: its nodes ask a backend.
+    pub(super) fn new(is_embedded: bool, asks: bool) -> Self {
         clock::simulated::set(true);
+        let backend = asks.then(SimBackend::default);
+        if let Some(backend) = &backend {
+            backend.install();
+        }
         let network = SimNetwork::default();
         let count = if is_embedded { 1 } else { PROCESSES };
-        let processes = (0..count).map(|_| Some(start(&network, is_embedded))).collect();
-        let clients =
-            (0..CLIENTS).map(|index| SimClient::new(format!("client {index}"), index == WATCHER)).collect();
+        let processes = (0..count).map(|_| Some(start(&network, is_embedded, asks))).collect();
+        let clients = (0..CLIENTS).map(|index| {
+            let client = SimClient::new(format!("client {index}"), index == WATCHER);
+            client.asking(backend.clone())
+        });
+        let clients = clients.collect();
         let stomp =
             (CLIENTS..CLIENTS + STOMP_CLIENTS).map(|index| StompClient::new(format!("client {index}")));
         let stomp = stomp.collect();
         Self {
             network,
             is_embedded,
+            backend,
             processes,
             clients,
             stomp,
@@ -175,7 +187,7 @@ impl World {
             }
             ScheduleStep::Start(process) => {
                 let slot = self.processes.get_mut(*process).filter(|slot| slot.is_none())?;
-                *slot = Some(start(&self.network, self.is_embedded));
+                *slot = Some(start(&self.network, self.is_embedded, self.backend.is_some()));
                 done(true)
             }
             ScheduleStep::Kill(process, executed) => {
@@ -220,6 +232,7 @@ impl World {
                 self.pass(Duration::from_millis(*milliseconds as u64)).await;
                 done(true)
             }
+            ScheduleStep::Reply(call, way) => self.backend.as_ref()?.answer(*call, *way),
             ScheduleStep::ApiPublish(process, channel) => self.api_publish(*process, channel),
             ScheduleStep::ApiUnsubscribe(process, client, channel) => {
                 self.api_unsubscribe(*process, *client, channel)
@@ -265,6 +278,11 @@ impl World {
             ScheduleStep::Publish(client, channel) => {
                 let data = self.next_data();
                 done(self.clients.get_mut(*client)?.publish(channel, &data))
+            }
+            ScheduleStep::Call(client) => {
+                self.backend.as_ref()?;
+                let data = self.next_data();
+                done(self.clients.get_mut(*client)?.call(self.next_number, &data))
             }
             ScheduleStep::Presence(client, channel) => done(self.clients.get_mut(*client)?.presence(channel)),
             ScheduleStep::History(client, channel) => done(self.clients.get_mut(*client)?.history(channel)),
@@ -323,6 +341,7 @@ impl World {
         let log = &state.server.log;
         let mut violations: Vec<String> =
             log.violations.iter().chain(&log.jobs.violations).cloned().collect();
+        violations.extend(self.backend.iter().flat_map(|backend| backend.violations(log)));
         if self.processes.iter().flatten().any(Process::is_spinning) {
             violations.push("tasks wake one another without an end".to_owned());
         }

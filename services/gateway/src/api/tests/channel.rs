@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gorani_broker::ClientInfo;
 
 use super::*;
-use crate::{disconnect::ErrorCode, hub::history_reads::ReadSource};
+use crate::{disconnect::ErrorCode, hub::history_reads::ReadSource, settings::ProxySettings};
 
 #[actix_web::test]
 async fn presence_shows_who_is_there_and_stats_how_many() {
@@ -33,6 +33,20 @@ async fn presence_shows_who_is_there_and_stats_how_many() {
     let stats = api.ok("presence_stats", json!({"channel": "seen:a"})).await;
     assert_eq!(stats["num_clients"], 3);
     assert_eq!(api.ok("presence", json!({"channel": "seen:b"})).await, json!({"presence": {}}));
+}
+
+#[actix_web::test]
+async fn presence_that_answers_of_a_backend_may_open_is_read_although_its_namespace_has_none() {
+    let mut settings = settings();
+    settings.client.proxy.connect = Some(Box::new(ProxySettings {
+        enabled: Some(true),
+        endpoint: "http://127.0.0.1:9".to_owned(),
+        ..ProxySettings::default()
+    }));
+    let api = Api::of(Node::start(settings).await.unwrap());
+    assert_eq!(api.ok("presence", json!({"channel": "kept:a"})).await, json!({"presence": {}}));
+    let stats = api.ok("presence_stats", json!({"channel": "kept:a"})).await;
+    assert_eq!(stats, json!({"num_clients": 0, "num_users": 0}));
 }
 
 #[actix_web::test]

@@ -116,7 +116,42 @@ pub(super) struct SubscribeShape<'a> {
     #[serde(deserialize_with = "or_default")]
     pub(super) b64data: String,
     #[serde(rename = "override")]
-    pub(super) overrides: LenientObject<OptionOverrides>,
+    pub(super) overrides: LenientObject<OverridesShape>,
+}
+
+/// Changed options: each is `{"value":true}`, or `true` alone, as packages of frameworks write it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OverridesShape {
+    presence: Option<OverrideShape>,
+    join_leave: Option<OverrideShape>,
+    force_push_join_leave: Option<OverrideShape>,
+    force_recovery: Option<OverrideShape>,
+    force_positioning: Option<OverrideShape>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OverrideShape {
+    Plain(bool),
+    Boxed { value: bool },
+}
+
+impl From<OverridesShape> for OptionOverrides {
+    fn from(shape: OverridesShape) -> Self {
+        let value = |option: Option<OverrideShape>| {
+            option.map(|option| match option {
+                OverrideShape::Plain(value) | OverrideShape::Boxed { value } => value,
+            })
+        };
+        Self {
+            presence: value(shape.presence),
+            join_leave: value(shape.join_leave),
+            force_push_join_leave: value(shape.force_push_join_leave),
+            force_recovery: value(shape.force_recovery),
+            force_positioning: value(shape.force_positioning),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]

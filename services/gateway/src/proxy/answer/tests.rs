@@ -57,6 +57,28 @@ fn an_empty_list_of_php_stands_for_an_empty_object() {
 }
 
 #[test]
+fn an_override_is_an_object_with_a_value_or_a_plain_boolean() {
+    let grant = |body: &str| match result(ProxyEvent::Subscribe, body) {
+        ProxyResult::Subscribe(grant) => *grant,
+        other => panic!("{other:?}"),
+    };
+    // The bytes of a published package for Laravel.
+    let plain = r#"{"result":{"channel_info":null,"override":{"presence":true,"join_leave":false,"force_recovery":true},"data":[]}}"#;
+    let boxed = r#"{"result":{"override":{"presence":{"value":true},"join_leave":{"value":false},"force_recovery":{"value":true},"force_positioning":null},"data":[]}}"#;
+    let overrides = grant(plain).overrides;
+    assert_eq!((overrides.presence, overrides.join_leave), (Some(true), Some(false)));
+    assert_eq!((overrides.force_recovery, overrides.force_positioning), (Some(true), None));
+    assert_eq!(grant(plain), grant(boxed));
+    for bad in [r#""yes""#, "1", r#"{"value":1}"#, "{}"] {
+        let body = format!(r#"{{"result":{{"override":{{"presence":{bad}}}}}}}"#);
+        assert!(
+            matches!(decode(ProxyEvent::Subscribe, body.as_bytes()), Err(AnswerError::Shape(..))),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
 fn a_connect_result_has_user_time_info_data_channels_subs_and_meta() {
     let body = r#"{"result":{"user":"42","expire_at":1900000000,"info":{"name":"a"},"data":{"b":[1]},"channels":["x"],
         "subs":{"y":{"expire_at":7,"info":1,"data":2,"override":{"presence":{"value":true},"force_recovery":{"value":false}}},"z":null,"n":[]},

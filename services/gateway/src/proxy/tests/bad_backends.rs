@@ -70,6 +70,27 @@ async fn a_backend_that_hangs_leaves_the_outcome_unknown_after_the_time_of_the_c
 }
 
 #[actix_rt::test]
+async fn a_refresh_that_failed_is_counted_for_its_proxy_as_deferred_whatever_the_cause() {
+    // A used connection that ends is tried once more on a new one, which ends too.
+    let asked = Asked::new("", |request| match (request.connection, request.number) {
+        (0, 0) => Reply::with(500, ""),
+        (0, 1) | (1, 0) => Reply::Reset,
+        _ => Reply::with(200, "{\"result\":{\"expire_at\":1}}"),
+    })
+    .await;
+    let sub_refresh = || ProxyRequest::SubRefresh { channel: "chat".into() };
+    assert_eq!(asked.ask(ProxyRequest::Refresh).await, Err(BadAnswer));
+    assert_eq!(asked.ask(sub_refresh()).await, Err(Unknown));
+    asked.ask(sub_refresh()).await.unwrap();
+    assert_eq!((asked.counted("deferred"), asked.counted("ok")), (2, 1));
+    assert_eq!((asked.counted("bad_answer"), asked.counted("lost")), (0, 0));
+    let text = asked.metrics.text(&Default::default()).unwrap();
+    let line =
+        "gorani_proxy_requests_total{proxy=\"rpc.proxy\",event=\"sub_refresh\",outcome=\"deferred\"} 1";
+    assert!(text.lines().any(|found| found == line), "{text}");
+}
+
+#[actix_rt::test]
 async fn with_legacy_errors_a_lost_answer_is_as_if_nothing_was_sent() {
     let backend = TestBackend::start(|_| Reply::Reset).await;
     let (pool, _metrics) = pool_of(&backend.url, "", "[client.proxy]\nlegacy_errors = true");

@@ -158,3 +158,40 @@ async fn a_call_is_signed_over_the_bytes_that_are_sent_by_every_secret() {
     assert_eq!(request.header("webhook-id"), ["c-1:7"]);
     assert_eq!(request.header("webhook-signature"), [expected[2].1.as_str()]);
 }
+
+/// The `traceparent` of the call that a client with these headers makes.
+async fn trace_of(settings: &str, headers: ProxyHeaders, of_frame: &[(&str, &str)]) -> Option<String> {
+    let backend = TestBackend::start(good).await;
+    let (pool, _metrics) = pool_of(&backend.url, "", settings);
+    let clients = Rc::new(ProxyClients::default());
+    clients.share(pool);
+    let headers_of_frame = of_frame.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    let request =
+        ProxyRequest::Rpc { method: "sum".to_owned(), data: None, headers: headers_of_frame.collect() };
+    let caller = ProxyCaller { headers: headers.into(), ..caller() };
+    clients.call(call_of(caller, request)).await.unwrap();
+    backend.last().header("traceparent").first().map(ToString::to_string)
+}
+
+#[actix_rt::test]
+async fn a_call_goes_on_with_the_trace_of_the_frame_the_request_or_the_command_or_begins_one() {
+    const ON: &str = "[client.proxy]\ntraceparent = true";
+    let trace = |digit: &str| format!("00-{}-00f067aa0ba902b7-01", digit.repeat(32));
+    let of_request = |text: &str| {
+        (HeaderName::from_static("traceparent"), actix_http::header::HeaderValue::from_str(text).unwrap())
+    };
+    let command =
+        ProxyHeaders { emulated: vec![("traceparent".into(), trace("a").into())], ..ProxyHeaders::default() };
+    let request = ProxyHeaders { http: vec![of_request(&trace("b"))], ..command.clone() };
+    let broken = ProxyHeaders { http: vec![of_request("broken")], ..ProxyHeaders::default() };
+    let of_frame = trace("c");
+    let of_frame = [("stomp-traceparent", of_frame.as_str())];
+    assert_eq!(trace_of(ON, command.clone(), &[]).await, Some(trace("a")));
+    assert_eq!(trace_of(ON, request.clone(), &[]).await, Some(trace("b")));
+    assert_eq!(trace_of(ON, request.clone(), &of_frame).await, Some(trace("c")));
+    for headers in [ProxyHeaders::default(), broken] {
+        let begun = trace_of(ON, headers, &[]).await.unwrap();
+        assert!(begun.len() == 55 && begun.starts_with("00-") && begun.ends_with("-01"), "{begun}");
+    }
+    assert_eq!(trace_of("", request, &of_frame).await, None, "off");
+}

@@ -7,15 +7,16 @@ use gorani_protocol::client::{Connect, Recover};
 
 use super::{
     ClientSession,
-    connect::AdmittedClient,
-    state::{ClientState, ProxiedCommand, ReturningSubs},
+    state::{AdmittedClient, ClientState, ProxiedCommand, ReturningSubs},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     proxy_call::{ConnectGrant, ProxyId, ProxyOutcome, ProxyPayload, ProxyRequest, ProxyResult},
     session::{
         Actions, Now,
-        shared::{deadlines::has_expired, policy::ClientIdentity, proxied::decided},
+        shared::{
+            deadlines::has_expired, policy::ClientIdentity, proxied::decided, recovery::RequestedFeatures,
+        },
     },
 };
 
@@ -111,7 +112,8 @@ impl ClientSession {
             if subscriptions.len() >= self.policy.settings.max_subscriptions {
                 return Err(Refused::Disconnect(Disconnect::CHANNEL_LIMIT));
             }
-            let mut subscription = self.subscription_of_server(channel, &granted, now)?;
+            let mut subscription =
+                self.subscription_of_server(channel, &granted, RequestedFeatures::BY_SERVER, now)?;
             subscription.channel = Arc::from(channel);
             subscriptions.push(subscription);
         }

@@ -15,7 +15,7 @@ use gorani_protocol::client::{Connect, ConnectResult, PublicationFields, Recover
 use super::{
     ClientSession, OutputFormat,
     large_reply::{LargeReply, NextStep},
-    state::{ClientState, ClientSubscription, Connecting, PendingRequest, non_empty, views},
+    state::{AdmittedClient, ClientState, ClientSubscription, Connecting, PendingRequest, non_empty, views},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
@@ -30,17 +30,6 @@ use crate::{
         },
     },
 };
-
-/// A client that is admitted: its server-side subscriptions, and what the backend gave it.
-pub(super) struct AdmittedClient {
-    pub(super) subscriptions: Vec<ClientSubscription>,
-    /// End of the connection unless refreshed, in Unix seconds.
-    pub(super) expires_at: Option<u64>,
-    /// Data for the client; empty for none.
-    pub(super) data: Bytes,
-    /// What the backend keeps with the connection; empty for nothing.
-    pub(super) meta: Bytes,
-}
 
 impl ClientSession {
     pub(super) fn connect(&mut self, id: u32, connect: &Connect<'_>, now: Now, actions: &mut Actions) {
@@ -104,8 +93,8 @@ impl ClientSession {
         if let Some(calls) = &mut self.calls {
             calls.session.set_meta(meta);
         }
-        if let Some(action) = self.policy.meta_for_hooks(meta) {
-            actions.push(action);
+        if let Some(meta) = self.policy.meta_for_hooks(meta) {
+            actions.push(Action::KeepMeta(meta));
         }
     }
 

@@ -1,10 +1,7 @@
 //! Connections and subscriptions whose time is over: how much grace they have, and the backend that is asked if they go on.
 //! `docs/protocols/proxy.md`.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -88,14 +85,9 @@ impl ClientSession {
             }
             Prolonged::Expired => self.close(Disconnect::EXPIRED, actions),
             Prolonged::Ended(disconnect) => self.close(disconnect, actions),
-            Prolonged::Deferred => self.clock.expires = Some(self.defer(now)),
+            // A backend that does not answer ends nothing: it is asked again later.
+            Prolonged::Deferred => self.clock.expires = Some(now.instant + ask_again_after()),
         }
-    }
-
-    /// A backend that does not answer ends nothing: it is asked again later.
-    fn defer(&self, now: Now) -> Instant {
-        self.policy.proxy_counts.deferred.fetch_add(1, Ordering::Relaxed);
-        now.instant + ask_again_after()
     }
 
     /// Others see this of the client from now on, in every channel.
@@ -175,7 +167,7 @@ impl ClientSession {
             Prolonged::Expired => self.server_unsubscribe(channel, Unsubscribed::EXPIRED, actions),
             Prolonged::Ended(disconnect) => return self.close(disconnect, actions),
             Prolonged::Deferred => {
-                let again = self.defer(now);
+                let again = now.instant + ask_again_after();
                 if let Some(subscription) = self.subscription_mut(channel) {
                     subscription.expires = Some(again);
                 }

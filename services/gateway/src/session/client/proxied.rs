@@ -70,7 +70,10 @@ impl ClientSession {
             ProxiedCommand::Receiver(receive_query) => {
                 self.state = ClientState::New;
                 let admitted = self.admit_by_backend(outcome, now);
-                self.begin_receiver(admitted, &receive_query, now, actions);
+                self.begin_receiver(admitted, *receive_query, now, actions);
+            }
+            ProxiedCommand::ReceiverChannel { channel } => {
+                self.on_receiver_channel_answer(channel, outcome, now, actions);
             }
             ProxiedCommand::Subscribe { id, wanted } => {
                 self.on_subscribe_answer(ticket, id, wanted, outcome, now, actions);
@@ -201,14 +204,14 @@ impl ClientSession {
         Ok(subscription)
     }
 
-    /// The same for one that comes with the connection.
+    /// The same for one that comes with the connection, by the backend's word or because a receiver named the channel.
     pub(super) fn subscription_of_server(
         &self,
         channel: &str,
         grant: &SubscribeGrant,
+        requested: RequestedFeatures,
         now: Now,
     ) -> Result<ClientSubscription, Refused> {
-        let requested = RequestedFeatures::BY_SERVER;
         let mut subscription = self.subscription_by_backend(channel, grant, requested, now)?;
         subscription.server_side = true;
         Ok(subscription)

@@ -3,61 +3,24 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use gorani_broker::{Position, Retention};
 use gorani_protocol::client::{ConnectResult, plain};
 use tokio::time::Instant;
 
 pub use super::receive_query::{ReceiveQuery, ReceiverDetails};
 use super::{
     ClientSession, OutputFormat, TransportTraits,
-    connect::AdmittedClient,
-    state::{ClientSubscription, ProxiedCommand},
+    state::{AdmittedClient, ClientSubscription, GrantedChannels, ProxiedCommand},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     format::position::{self, Unrecovered},
-    proxy_call::{ProxyCall, ProxyOutcome},
     session::{
         Action, Actions, Incoming, Now, Session, Signal, session_methods,
         shared::{
-            policy::{ClientIdentity, LoginLimit, Policy},
-            proxied::SessionCalls,
-            recovery::{RequestedFeatures, retention},
+            login_limit::LoginLimit, policy::Policy, proxied::SessionCalls, recovery::RequestedFeatures,
         },
     },
 };
-
-/// A channel of a poll, with what it may read of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PollableChannel {
-    /// The channel.
-    pub channel: Arc<str>,
-    /// The retention of its publications, or the reason why this receiver reads none.
-    pub retention: Result<Retention, NotPollable>,
-    /// The positions that the receiver has reached; `None`: it did not say, or not so that it helps.
-    pub since: Option<Position>,
-    /// The position that it named is of no use already.
-    pub unrecovered: Option<Unrecovered>,
-}
-
-/// The reason why a channel cannot be polled. The reasons are stable: clients get them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotPollable {
-    /// It keeps no history (`history_size`, `history_ttl`).
-    NoHistory,
-    /// It keeps some for reading only (`allow_recovery = false`).
-    NotAllowed,
-}
-
-impl NotPollable {
-    /// The reason's name for clients.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::NoHistory => "no_history",
-            Self::NotAllowed => Unrecovered::NotAllowed.reason(),
-        }
-    }
-}
 
 /// A receiver's session.
 pub struct UniSession {
@@ -93,30 +56,10 @@ impl UniSession {
         Self { inner, begin: Some(UniStart::FirstMessage), wait: None, until: None }
     }
 
-    /// The session of a poll, and its channels with what it may read. It was admitted already, so a poll that reads and then
-    /// waits has its token verified once. It ends after `wait`, and does not begin where a position cannot be recovered.
-    ///
-    /// # Errors
-    /// The token, the backend or a channel refuses it.
-    pub fn poll(
-        policy: Arc<Policy>,
-        traits: TransportTraits,
-        receive_query: &ReceiveQuery,
-        limit: Arc<dyn LoginLimit>,
-        asked: AskedPoll,
-        wait: Duration,
-        now: Now,
-    ) -> Result<(Self, Vec<PollableChannel>), Refused> {
-        let AskedPoll { calls, answer } = asked;
-        let mut inner = ClientSession::new(policy, traits, now).with_login_limit(limit).with_calls(calls);
-        let admitted = match answer {
-            Some(answer) => inner.admit_by_backend(answer, now)?,
-            None => inner.admit(&receive_query.token, now)?,
-        };
-        let admitted = inner.admit_receiver(admitted, receive_query, true, now)?;
-        let readable = inner.readable(&admitted);
-        let begin = Some(UniStart::Admitted(admitted));
-        Ok((Self { inner, begin, wait: Some(wait), until: None }, readable))
+    /// The session of a poll that was admitted already, so that one that reads and then waits has its token verified once. It ends
+    /// after `wait`.
+    pub(super) fn of_poll(inner: ClientSession, admitted: AdmittedReceiver, wait: Duration) -> Self {
+        Self { inner, begin: Some(UniStart::Admitted(admitted)), wait: Some(wait), until: None }
     }
 
     /// Asks the backend as this client. `None`: where no proxy is configured.
@@ -143,12 +86,13 @@ impl Session for UniSession {
             Some(UniStart::Query(receive_query)) => {
                 return self.inner.open_receiver(receive_query, now, actions);
             }
-            Some(UniStart::Admitted(admitted)) => Ok(admitted),
+            Some(UniStart::Admitted(admitted)) => admitted,
             begin @ (Some(UniStart::FirstMessage) | None) => {
                 self.begin = begin;
                 return;
             }
         };
+        self.inner.identify(&admitted.client.meta, actions);
         self.inner.receive(admitted, now, actions);
     }
 
@@ -178,41 +122,8 @@ impl Session for UniSession {
     }
 }
 
-/// The calls of a poll, and the backend's answer to its connect, which comes before there is a session.
-#[derive(Default)]
-pub struct AskedPoll {
-    /// Its calls, where some proxy is configured.
-    calls: Option<Box<SessionCalls>>,
-    /// The answer, where the connect proxy decides.
-    pub answer: Option<ProxyOutcome>,
-}
-
-impl AskedPoll {
-    /// A poll with these calls, whose answer is still to come.
-    pub fn new(calls: Option<Box<SessionCalls>>) -> Self {
-        Self { calls, answer: None }
-    }
-
-    /// The call that asks the backend about it. `None`: its token decides, or there is no connect proxy.
-    ///
-    /// # Errors
-    /// Its headers are refused.
-    pub fn ask(
-        &mut self,
-        policy: &Policy,
-        receive_query: &ReceiveQuery,
-    ) -> Result<Option<Box<ProxyCall>>, Refused> {
-        let (Some(calls), Some(proxy)) = (&mut self.calls, policy.connect_proxy(&receive_query.token)) else {
-            return Ok(None);
-        };
-        calls.emulate(policy, receive_query.details.headers()).map_err(Refused::Disconnect)?;
-        calls.identify(&ClientIdentity::unknown(policy.new_client_id()));
-        Ok(Some(calls.ask(proxy, receive_query.connect_request())))
-    }
-}
-
-/// Checks that a receiver would be admitted, without a session of its own. The backend is not asked: a client that it is to
-/// decide on passes.
+/// Checks that a receiver would be admitted, without a session of its own. The backend is not asked: a client or a channel that it
+/// is to decide on passes.
 ///
 /// # Errors
 /// The token or a channel is refused.
@@ -225,15 +136,17 @@ pub fn check(
     if policy.connect_proxy(&receive_query.token).is_some() {
         return Ok(());
     }
+    let mut receive_query = receive_query.clone();
+    receive_query.channels.retain(|channel| policy.subscribe_proxy(channel).is_none());
     let session = ClientSession::new(policy, TransportTraits::default(), now);
     let mut session = session.with_login_limit(limit);
     let admitted = session.admit(&receive_query.token, now)?;
-    session.admit_receiver(admitted, receive_query, false, now).map(drop)
+    session.admit_receiver(admitted, &receive_query, GrantedChannels::new(), false, now).map(drop)
 }
 
 /// A receiver that is admitted: its subscriptions with their positions, and the expiry of its token.
 pub(super) struct AdmittedReceiver {
-    client: AdmittedClient,
+    pub(super) client: AdmittedClient,
     is_poll: bool,
 }
 
@@ -253,35 +166,39 @@ impl ClientSession {
             }
             None => {
                 let admitted = self.admit(&receive_query.token, now);
-                self.begin_receiver(admitted, &receive_query, now, actions);
+                self.begin_receiver(admitted, receive_query, now, actions);
             }
         }
     }
 
-    /// Begins a receiver that is admitted, with what it asks for besides.
-    pub(super) fn begin_receiver(
+    /// Begins a receiver that is admitted, with the channels that a backend granted and those that the rules open to it.
+    pub(super) fn begin_with_channels(
         &mut self,
-        admitted: Result<AdmittedClient, Refused>,
+        client: AdmittedClient,
         receive_query: &ReceiveQuery,
+        granted: GrantedChannels,
         now: Now,
         actions: &mut Actions,
     ) {
-        let admitted = admitted.and_then(|client| self.admit_receiver(client, receive_query, false, now));
-        self.receive(admitted, now, actions);
+        match self.admit_receiver(client, receive_query, granted, false, now) {
+            Ok(admitted) => self.receive(admitted, now, actions),
+            Err(refused) => self.refuse_connect(0, refused, actions),
+        }
     }
 
     /// Adds what a receiver asks for. A poll may read the history of its channels, and wants all that it missed or nothing.
     ///
     /// # Errors
     /// A channel is refused.
-    fn admit_receiver(
+    pub(super) fn admit_receiver(
         &self,
         mut client: AdmittedClient,
         receive_query: &ReceiveQuery,
+        granted: GrantedChannels,
         is_poll: bool,
         now: Now,
     ) -> Result<AdmittedReceiver, Refused> {
-        self.add_requested(receive_query, &mut client.subscriptions, now)?;
+        self.add_requested(receive_query, granted, &mut client.subscriptions, now)?;
         for subscription in &mut client.subscriptions {
             if is_poll {
                 // Else every poll that waits would be a join and a leave for the whole channel.
@@ -299,41 +216,16 @@ impl ClientSession {
     }
 
     /// Begins what was admitted.
-    fn receive(&mut self, admitted: Result<AdmittedReceiver, Refused>, now: Now, actions: &mut Actions) {
-        match admitted {
-            Ok(AdmittedReceiver { client, is_poll }) => {
-                self.identify(&client.meta, actions);
-                self.begin_connect(0, client, is_poll, now, actions);
-            }
-            Err(refused) => self.refuse_connect(0, refused, actions),
-        }
+    fn receive(&mut self, admitted: AdmittedReceiver, now: Now, actions: &mut Actions) {
+        let AdmittedReceiver { client, is_poll } = admitted;
+        self.begin_connect(0, client, is_poll, now, actions);
     }
 
-    /// The channels of a poll, and what the receiver may read of them.
-    fn readable(&self, admitted: &AdmittedReceiver) -> Vec<PollableChannel> {
-        let readable = |subscription: &ClientSubscription| {
-            let options = &subscription.options;
-            let retention = if !options.has_history() {
-                Err(NotPollable::NoHistory)
-            } else if subscription.recoverable {
-                Ok(retention(options))
-            } else {
-                Err(NotPollable::NotAllowed)
-            };
-            PollableChannel {
-                channel: subscription.channel.clone(),
-                retention,
-                since: subscription.recover.clone(),
-                unrecovered: subscription.unrecovered,
-            }
-        };
-        admitted.client.subscriptions.iter().map(readable).collect()
-    }
-
-    /// Adds the channels that a receiver asks for by name, as far as its user may have them.
+    /// Adds the channels that a receiver asks for by name, as far as its user may have them. `granted`: by a backend.
     fn add_requested(
         &self,
         receive_query: &ReceiveQuery,
+        mut granted: GrantedChannels,
         subscriptions: &mut Vec<ClientSubscription>,
         now: Now,
     ) -> Result<(), Refused> {
@@ -348,7 +240,10 @@ impl ClientSession {
                 return Err(ErrorCode::LIMIT_EXCEEDED.into());
             }
             // Like a subscription that the server makes: the receiver cannot subscribe again, only come again.
-            let subscription = self.subscription_by_name(channel, RequestedFeatures::ALL, now)?;
+            let subscription = match granted.remove(channel.as_str()) {
+                Some(subscription) => subscription,
+                None => self.subscription_by_name(channel, RequestedFeatures::ALL, now)?,
+            };
             known.insert(subscription.channel.clone());
             subscriptions.push(subscription);
         }

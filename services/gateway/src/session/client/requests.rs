@@ -83,9 +83,8 @@ impl ClientSession {
 
     /// The client asks for the presence of a channel, or for its counts.
     pub(super) fn presence(&mut self, id: u32, channel: &str, stats: bool, actions: &mut Actions) {
-        let is_subscribed = self.is_subscribed(channel);
-        if let Err(denial) = self.policy.may(Operation::Presence, channel, &self.identity.user, is_subscribed)
-        {
+        let own = self.subscription(channel).map(|subscription| &subscription.options);
+        if let Err(denial) = self.policy.may_presence(channel, &self.identity.user, own) {
             return self.refuse_command(id, denial.refused, actions);
         }
         let ticket = self.ticket(PendingRequest::Presence { id });

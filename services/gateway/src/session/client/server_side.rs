@@ -121,6 +121,9 @@ impl ClientSession {
 
     /// A backend has something done to the client.
     pub(super) fn run_backend_command(&mut self, command: &SessionCommand, now: Now, actions: &mut Actions) {
+        if let Some(channels) = self.calls.as_mut().and_then(|calls| calls.channels.as_mut()) {
+            channels.apply(command);
+        }
         match command {
             SessionCommand::Disconnect { disconnect, .. } => self.close(disconnect.clone(), actions),
             SessionCommand::Unsubscribe { channel, .. } => {

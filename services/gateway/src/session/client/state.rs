@@ -2,7 +2,12 @@
 //! pending, its deadlines (`docs/protocols/client.md` §4 and §10.12), its ended epochs, and its subscriptions (§5) with what a
 //! reply says of them.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use gorani_auth::ChannelOptions;
@@ -14,7 +19,7 @@ use super::receive_query::ReceiveQuery;
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     format::{encoding::SubscriptionFormat, position::Unrecovered, views::publication_view},
-    proxy_call::ProxyPayload,
+    proxy_call::{ProxyId, ProxyPayload},
     session::{
         Action, EndedEpoch, Now, SubscribeParams, Subscribed, Ticket,
         shared::{
@@ -84,6 +89,30 @@ pub(super) enum PendingRequest {
     Proxied(Box<ProxiedRequest>),
 }
 
+/// A client that is admitted: its server-side subscriptions, and what the backend gave it.
+pub(super) struct AdmittedClient {
+    pub(super) subscriptions: Vec<ClientSubscription>,
+    /// End of the connection unless refreshed, in Unix seconds.
+    pub(super) expires_at: Option<u64>,
+    /// Data for the client; empty for none.
+    pub(super) data: Bytes,
+    /// What the backend keeps with the connection; empty for nothing.
+    pub(super) meta: Bytes,
+}
+
+/// Subscriptions that a backend granted, by channel.
+pub(super) type GrantedChannels = HashMap<Arc<str>, ClientSubscription>;
+
+/// A receiver that waits for the backend's word on its channels.
+pub(super) struct AskedChannels {
+    pub(super) receive_query: ReceiveQuery,
+    pub(super) client: AdmittedClient,
+    /// Channels to ask about next.
+    pub(super) left: VecDeque<(ProxyId, Arc<str>)>,
+    pub(super) under_way: usize,
+    pub(super) granted: GrantedChannels,
+}
+
 /// The calls of a client to its backend.
 #[derive(Default)]
 pub(super) struct ClientCalls {
@@ -96,6 +125,8 @@ pub(super) struct ClientCalls {
     pub(super) refresh: Option<Ticket>,
     /// Those that ask if subscriptions go on.
     pub(super) sub_refreshes: Vec<(Arc<str>, Ticket)>,
+    /// The receiver whose channels the backend is asked about.
+    pub(super) channels: Option<Box<AskedChannels>>,
 }
 
 impl ClientCalls {
@@ -129,6 +160,10 @@ pub(super) enum ProxiedCommand {
     },
     /// The connect of a receiver.
     Receiver(Box<ReceiveQuery>),
+    /// A channel that a receiver names.
+    ReceiverChannel {
+        channel: Arc<str>,
+    },
     Subscribe {
         id: u32,
         wanted: WantedSubscription,

@@ -53,7 +53,8 @@ fn policy(settings: ClientSettings) -> Arc<Policy> {
          "presence": true, "allow_presence_for_subscriber": true, "join_leave": true},
         {"name": "forced", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
          "force_recovery": true},
-        {"name": "kept", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s"},
+        {"name": "kept", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
+         "allow_presence_for_subscriber": true},
         {"name": "readable", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
          "allow_recovery": false, "allow_history_for_client": true},
         {"name": "closed"}

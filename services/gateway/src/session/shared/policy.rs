@@ -14,12 +14,16 @@ use rand::Rng;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
-use super::{deadlines::has_expired, recovery::retention};
+use super::{
+    deadlines::has_expired,
+    login_limit::{Credential, LoginLimit, check_login},
+    recovery::retention,
+};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     proxy_call::{ConnectGrant, ProxyCounts, ProxyRoutes},
     refusal_log::{LogCause, RefusalLog},
-    session::{Action, Now},
+    session::Now,
     settings::ClientSettings,
 };
 
@@ -81,9 +85,9 @@ impl Policy {
         format!("{}{random:016x}", self.node_id).into()
     }
 
-    /// The action that gives hooks what the backend keeps with a connection, if there is something and an endpoint wants it.
-    pub(in crate::session) fn meta_for_hooks(&self, meta: &Bytes) -> Option<Action> {
-        (self.hooks_want_meta && !meta.is_empty()).then(|| Action::KeepMeta(Arc::new(meta.clone())))
+    /// What the backend keeps with a connection, if there is something and an endpoint of hooks wants it.
+    pub(in crate::session) fn meta_for_hooks(&self, meta: &Bytes) -> Option<Arc<Bytes>> {
+        (self.hooks_want_meta && !meta.is_empty()).then(|| Arc::new(meta.clone()))
     }
 
     /// The options of a channel. Errors: 107 for a bad name, 102 for an unknown namespace.
@@ -212,6 +216,27 @@ impl Policy {
             });
             Denial { refused: self.refuse_denied(denied), reason }
         })
+    }
+
+    /// Lets a client read the presence of a channel. `own`: the options of its subscription to it, which may have presence where the
+    /// channel's namespace has none.
+    pub(in crate::session) fn may_presence(
+        &self,
+        channel: &str,
+        user: &str,
+        own: Option<&ChannelOptions>,
+    ) -> Result<(), Denial> {
+        let is_opened = own.is_some_and(|options| options.presence)
+            && self.rules.may_presence_by_override(channel, user).is_ok();
+        if is_opened {
+            return Ok(());
+        }
+        self.may(Operation::Presence, channel, user, own.is_some()).map(drop)
+    }
+
+    /// True if a backend's answer may give subscriptions to this channel options that its namespace has not.
+    pub fn may_be_overridden(&self, channel: &str) -> bool {
+        self.proxies.connect.is_some() || self.subscribe_proxy(channel).is_some()
     }
 
     /// The refusal of what only a proxy can allow, where it is not asked.
@@ -358,37 +383,4 @@ impl ClientIdentity {
 /// The bytes of raw JSON; empty where there is none.
 pub(in crate::session) fn raw_bytes(raw: Option<&RawValue>) -> Bytes {
     raw.map(|raw| Bytes::copy_from_slice(raw.get().as_bytes())).unwrap_or_default()
-}
-
-/// The kind of proof with which a client identifies itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Credential {
-    /// The password of one of `stomp.users`.
-    Password,
-    /// A connection token.
-    Token,
-}
-
-/// Failed logins of one client's network. Shared by all its sessions.
-pub trait LoginLimit: Send + Sync {
-    /// True if this kind of credential is checked now. If it is not, that is counted.
-    fn allows(&self, credential: Credential) -> bool;
-
-    /// Counts a wrong credential.
-    fn failed(&self, credential: Credential);
-}
-
-/// Asks the limit, if there is one.
-///
-/// # Errors
-/// Too many failed.
-pub(in crate::session) fn check_login(
-    limit: Option<&dyn LoginLimit>,
-    credential: Credential,
-) -> Result<(), ErrorCode> {
-    if limit.is_none_or(|limit| limit.allows(credential)) {
-        Ok(())
-    } else {
-        Err(ErrorCode::TOO_MANY_REQUESTS)
-    }
 }

@@ -28,7 +28,8 @@ use crate::{
         shared::{
             TAGS_MAX, TAGS_MAX_BYTES,
             deadlines::{end_of, has_expired, is_due},
-            policy::{ClientIdentity, Credential},
+            login_limit::Credential,
+            policy::ClientIdentity,
             proxied::{Prolonged, ask_again_after, carried_out, decided},
         },
     },
@@ -210,10 +211,7 @@ impl StompSession {
             }
             Prolonged::Expired => return Err(Failure::of_disconnect(Disconnect::EXPIRED)),
             Prolonged::Ended(disconnect) => return Err(Failure::of_disconnect(disconnect)),
-            Prolonged::Deferred => {
-                self.policy.proxy_counts.deferred.fetch_add(1, Ordering::Relaxed);
-                self.clock.expires = Some(now.instant + ask_again_after());
-            }
+            Prolonged::Deferred => self.clock.expires = Some(now.instant + ask_again_after()),
         }
         Ok(())
     }
@@ -251,10 +249,7 @@ impl StompSession {
             Prolonged::Until { expire_at, .. } => end_of(Some(expire_at), Duration::ZERO, now),
             Prolonged::Expired => return Err(Failure::of_disconnect(Disconnect::SUBSCRIPTION_EXPIRED)),
             Prolonged::Ended(disconnect) => return Err(Failure::of_disconnect(disconnect)),
-            Prolonged::Deferred => {
-                self.policy.proxy_counts.deferred.fetch_add(1, Ordering::Relaxed);
-                Some(now.instant + ask_again_after())
-            }
+            Prolonged::Deferred => Some(now.instant + ask_again_after()),
         };
         self.expire(channel, expires);
         Ok(())

@@ -20,7 +20,8 @@ use crate::{
         Action, Actions, MessageKind, Now, Ticket,
         shared::{
             deadlines::end_of,
-            policy::{ClientIdentity, Credential, check_login, raw_bytes},
+            login_limit::{Credential, check_login},
+            policy::{ClientIdentity, raw_bytes},
         },
     },
 };
@@ -80,8 +81,8 @@ impl StompSession {
         if let Some(calls) = &mut self.calls {
             calls.session.set_meta(meta);
         }
-        if let Some(action) = self.policy.meta_for_hooks(meta) {
-            actions.push(action);
+        if let Some(meta) = self.policy.meta_for_hooks(meta) {
+            actions.push(Action::KeepMeta(meta));
         }
     }
 

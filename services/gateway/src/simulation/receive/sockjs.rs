@@ -100,6 +100,10 @@ impl SockJsClient {
                 for line in messages.iter().flat_map(|message| message.lines()) {
                     self.client.take(line.as_bytes(), log);
                 }
+                // Its connect was refused: it comes back with another session.
+                if !self.client.is_open() {
+                    self.disconnect();
+                }
             }
             [b'c', reason @ ..] => {
                 serde_json::from_slice::<(u16, String)>(reason).map_err(|_| "no reason")?;

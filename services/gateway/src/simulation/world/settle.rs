@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use super::{CLIENTS, World};
 use crate::simulation::{
-    client::SimClient, process::Process, receive::FIRST, schedule::ScheduleStep, stomp::StompClient,
+    backend::{GRANT, SimBackend},
+    client::SimClient,
+    process::Process,
+    receive::FIRST,
+    schedule::ScheduleStep,
+    stomp::StompClient,
 };
 
 /// Time after the last step within which everything has to be in order again.
@@ -102,6 +107,8 @@ impl World {
                 .filter(|index| self.clients.get(*index).is_some_and(SimClient::is_open))
                 .map(ScheduleStep::Read),
         );
+        let calls = self.backend.iter().flat_map(SimBackend::waiting);
+        steps.extend(calls.map(|call| ScheduleStep::Reply(call, GRANT)));
         let is_open = |(_, client): &(usize, &StompClient)| client.is_open();
         steps
             .extend((CLIENTS..).zip(&self.stomp).filter(is_open).map(|(index, _)| ScheduleStep::Read(index)));

@@ -9,15 +9,18 @@ use crate::{
     disconnect::{ErrorCode, ProxyError, Refused},
     proxy_call::{
         ConnectGrant, ProxyAnswer, ProxyFailure, ProxyOutcome, ProxyPayload, ProxyRequest, ProxyResult,
+        SubscribeGrant,
     },
     session::{
         client::{
             OutputFormat,
-            receiver::{AskedPoll, ReceiveQuery, ReceiverDetails, UniSession, check},
+            asked_poll::{AskedPoll, PollableChannel},
+            receiver::{ReceiveQuery, ReceiverDetails, UniSession, check},
         },
         shared::proxied::SessionCalls,
         tests::Failures,
     },
+    session_command::{SessionCommand, SessionTarget},
 };
 
 impl TestProtocol for UniSession {
@@ -90,15 +93,123 @@ fn a_receiver_without_a_token_is_whom_the_backend_says_and_gets_its_channels_and
     assert_eq!(sent[0]["connect"]["data"], json!(1));
 }
 
-#[test]
-fn a_receiver_may_not_name_channels_that_a_proxy_decides_on() {
-    let mut receiver = open(&["closed:a"]);
+/// The next call, which is about a channel.
+fn next_channel(receiver: &mut TestReceiver) -> (Ticket, String) {
+    let Some(Action::Proxy(ticket, call)) = receiver.actions.pop_front() else { panic!("no call") };
+    let ProxyRequest::Subscribe { channel, token, data } = call.request else { panic!("no subscribe") };
+    assert_eq!((&*call.caller.user, token.as_str(), data), ("42", "", None));
+    (ticket, channel.to_string())
+}
+
+/// A receiver whom the backend let in, and is asked about its channels.
+fn let_in(channels: &[&str]) -> TestReceiver {
+    let mut receiver = open(channels);
     answer(&mut receiver, connected_as(grant("42")));
-    let refused = receiver.actions.pop_front();
+    assert!(matches!(receiver.actions.pop_front(), Some(Action::Identify { user, .. }) if &*user == "42"));
+    receiver
+}
+
+fn answered(receiver: &mut TestReceiver, ticket: Ticket, outcome: ProxyOutcome) {
+    assert!(receiver.settle(ticket, Outcome::Proxied(Box::new(outcome))).is_empty());
+}
+
+#[test]
+fn a_receiver_begins_once_the_backend_has_granted_the_channels_that_it_names() {
+    let mut receiver = let_in(&["closed:a", "open:b", "closed:c", "closed:a"]);
+    let (first, channel) = next_channel(&mut receiver);
+    assert_eq!(channel, "closed:a");
+    let (second, channel) = next_channel(&mut receiver);
+    assert_eq!(channel, "closed:c");
+    assert!(receiver.actions.is_empty(), "the rules decide on the other one");
+    answered(&mut receiver, second, subscribed_as(SubscribeGrant::default()));
+    assert!(receiver.actions.is_empty());
+    let granted = SubscribeGrant { info: Bytes::from_static(b"{\"c\":1}"), ..SubscribeGrant::default() };
+    answered(&mut receiver, first, subscribed_as(granted));
+    let mut sent = Vec::new();
+    for (expected, info) in [("closed:a", "{\"c\":1}"), ("open:b", ""), ("closed:c", "")] {
+        let Some(Action::Subscribe(ticket, params)) = receiver.actions.pop_front() else { panic!("none") };
+        assert_eq!((&*params.channel, &*params.info.channel_info), (expected, info.as_bytes()));
+        sent = receiver.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+    }
+    assert_eq!(sent[0]["connect"]["subs"].as_object().unwrap().len(), 3);
+}
+
+#[test]
+fn a_channel_that_the_backend_refuses_or_cannot_be_asked_about_refuses_the_receiver() {
+    for (outcome, code, is_end) in refusals(100) {
+        let mut receiver = let_in(&["closed:a", "closed:b"]);
+        let (ticket, _) = next_channel(&mut receiver);
+        let (other, _) = next_channel(&mut receiver);
+        answered(&mut receiver, ticket, outcome);
+        match receiver.actions.pop_front() {
+            Some(Action::Refuse(Refused::Backend(error))) => {
+                assert_eq!((u64::from(error.code), is_end), (code, false))
+            }
+            Some(Action::Refuse(Refused::Disconnect(end))) => {
+                assert_eq!((u64::from(end.code), is_end), (code, true))
+            }
+            action => panic!("{action:?}"),
+        }
+        answered(&mut receiver, other, subscribed_as(SubscribeGrant::default()));
+        assert!(receiver.actions.is_empty(), "it is over");
+    }
+}
+
+#[test]
+fn a_receiver_asks_about_few_channels_at_a_time_and_never_about_more_than_it_may_have() {
+    let names: Vec<String> = (0..20).map(|number| format!("closed:{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut receiver = let_in(&names);
+    let mut asked = Vec::new();
+    while !receiver.actions.is_empty() {
+        asked.push(next_channel(&mut receiver).0);
+    }
+    assert_eq!(asked.len(), 8);
+    answered(&mut receiver, asked[3], subscribed_as(SubscribeGrant::default()));
+    assert_eq!(next_channel(&mut receiver).1, "closed:8");
+    assert!(receiver.actions.is_empty());
+
+    for (channels, code) in [(vec!["closed:a\n"], 107), (vec!["closed:a"; 1], 106)] {
+        let settings = ClientSettings { max_subscriptions: if code == 106 { 0 } else { 5 }, ..settings() };
+        let mut receiver = TestReceiver::start(|now| {
+            let policy = asking_policy(settings, routes());
+            UniSession::new(policy, plain(), receive_query(&channels), now)
+        });
+        receiver.run(|session, now, actions| session.opened(now, actions));
+        answer(&mut receiver, connected_as(grant("42")));
+        let refused = receiver.actions.pop_back();
+        assert!(
+            matches!(refused, Some(Action::Refuse(Refused::Error(error))) if error.code == code),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_backend_does_to_a_receiver_meanwhile_counts() {
+    let target = || SessionTarget { user: "42".to_owned(), client: None, session: None };
+    let command = |command: SessionCommand| Signal::Command(Arc::new(command));
+    let mut receiver = let_in(&["closed:a", "closed:b"]);
+    let (first, _) = next_channel(&mut receiver);
+    let (second, _) = next_channel(&mut receiver);
+    let unsubscribe = SessionCommand::Unsubscribe { target: target(), channel: "closed:b".to_owned() };
+    receiver.signal(command(unsubscribe));
+    answered(&mut receiver, second, subscribed_as(SubscribeGrant::default()));
+    answered(&mut receiver, first, subscribed_as(SubscribeGrant::default()));
     assert!(
-        matches!(refused, Some(Action::Refuse(Refused::Error(ErrorCode::PERMISSION_DENIED)))),
-        "{refused:?}"
+        matches!(receiver.actions.pop_front(), Some(Action::Subscribe(_, params)) if &*params.channel == "closed:a")
     );
+    assert!(receiver.actions.is_empty());
+
+    let mut receiver = let_in(&["closed:a"]);
+    let disconnect = Disconnect::FORCE_DISCONNECT;
+    receiver.signal(command(SessionCommand::Disconnect { target: target(), disconnect, spared: Vec::new() }));
+    let (ticket, _) = next_channel(&mut receiver);
+    assert!(
+        matches!(receiver.actions.pop_front(), Some(Action::Refuse(Refused::Disconnect(end))) if end == Disconnect::FORCE_DISCONNECT)
+    );
+    answered(&mut receiver, ticket, subscribed_as(SubscribeGrant::default()));
+    assert!(receiver.actions.is_empty());
 }
 
 #[test]
@@ -128,31 +239,65 @@ fn a_refusal_that_may_pass_closes_so_that_the_client_comes_again() {
     assert_eq!(code(ProxyError { code: 1000, message: String::new(), temporary: false }), 3507);
 }
 
+/// The channels of a poll that the backend let in, with its answers about those that it decides on.
+fn polled(channels: &[&str], answers: &[(&str, ProxyOutcome)]) -> Result<Vec<PollableChannel>, Refused> {
+    let policy = asking_policy(ClientSettings::default(), routes());
+    let query = receive_query(channels);
+    let mut asked = AskedPoll::new(Some(Box::default()));
+    let call = asked.ask(&policy, &query)?.unwrap();
+    assert!(!call.caller.client.is_empty());
+    asked.answer = Some(connected_as(ConnectGrant { channels: vec!["kept:own".to_owned()], ..grant("42") }));
+    let mut admitted = asked.admit(policy, plain(), query, Failures::at_most(1), now())?;
+    assert_eq!(admitted.identity(), ("42", &call.caller.client));
+    let calls = admitted.ask_about_channels()?;
+    let asked = calls.iter().map(|(channel, call)| {
+        assert_eq!((call.number > 1, &*call.caller.user), (true, "42"));
+        &**channel
+    });
+    assert!(asked.eq(answers.iter().map(|(channel, _)| *channel)));
+    for (channel, outcome) in answers {
+        admitted.answered((*channel).into(), outcome.clone(), now())?;
+    }
+    admitted.begin(Duration::from_secs(1), now()).map(|(_, channels)| channels)
+}
+
 #[test]
-fn the_backend_is_asked_about_a_poll_before_there_is_a_session() {
+fn the_backend_is_asked_about_a_poll_and_its_channels_before_there_is_a_session() {
+    let granted = || subscribed_as(SubscribeGrant::default());
+    let names = |channels: Vec<PollableChannel>| {
+        channels.iter().map(|readable| readable.channel.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(polled(&["kept:own"], &[]).map(names), Ok(vec!["kept:own".to_owned()]));
+    let both = polled(&["kept:own", "kept:a"], &[("kept:a", granted())]);
+    assert_eq!(both.map(names), Ok(vec!["kept:own".to_owned(), "kept:a".to_owned()]));
+    let refused = polled(&["kept:a"], &[("kept:a", Err(ProxyFailure::Unknown))]);
+    assert!(matches!(refused, Err(Refused::Backend(error)) if error.code == 100));
+}
+
+#[test]
+fn a_poll_with_a_token_is_asked_about_for_its_channels_alone() {
     let policy = asking_policy(ClientSettings::default(), routes());
     let query = receive_query(&["kept:a"]);
+    let with_token = ReceiveQuery { token: token(60, &[]), ..query.clone() };
     let mut asked = AskedPoll::new(Some(Box::default()));
-    let call = asked.ask(&policy, &query).unwrap().unwrap();
-    assert!(!call.caller.client.is_empty());
-    asked.answer = Some(connected_as(ConnectGrant { channels: vec!["kept:a".to_owned()], ..grant("42") }));
-    let wait = Duration::from_secs(1);
-    let polled = UniSession::poll(policy.clone(), plain(), &query, Failures::at_most(1), asked, wait, now());
-    let (_, channels) = polled.unwrap();
-    assert_eq!(channels.iter().map(|readable| &*readable.channel).collect::<Vec<_>>(), ["kept:a"]);
-
-    // One with a token asks nobody, and so does one where nothing is configured.
-    let with_token = ReceiveQuery { token: token(60, &[]), ..receive_query(&[]) };
-    assert!(AskedPoll::new(Some(Box::default())).ask(&policy, &with_token).unwrap().is_none());
+    assert!(asked.ask(&policy, &with_token).unwrap().is_none());
+    let admitted = asked.admit(policy.clone(), plain(), with_token.clone(), Failures::at_most(1), now());
+    let calls = admitted.unwrap().ask_about_channels().unwrap();
+    assert_eq!(calls.iter().map(|(channel, _)| &**channel).collect::<Vec<_>>(), ["kept:a"]);
+    assert_eq!(
+        calls[0].1.caller.headers.emulated,
+        [("authorization".into(), "Bearer y".into())],
+        "of its connect object"
+    );
     assert!(AskedPoll::new(None).ask(&policy, &query).unwrap().is_none());
 
     let mut refused = AskedPoll::new(Some(Box::default()));
     refused.answer = Some(Err(ProxyFailure::Unknown));
-    let polled =
-        UniSession::poll(policy.clone(), plain(), &query, Failures::at_most(1), refused, wait, now());
-    assert!(matches!(polled.map(|_| ()), Err(Refused::Backend(error)) if error.code == 100));
+    let refused = refused.admit(policy.clone(), plain(), query.clone(), Failures::at_most(1), now());
+    assert!(matches!(refused.map(|_| ()), Err(Refused::Backend(error)) if error.code == 100));
     // A request for the head alone passes.
-    assert_eq!(check(policy, &query, Failures::at_most(1), now()), Ok(()));
+    assert_eq!(check(policy.clone(), &query, Failures::at_most(1), now()), Ok(()));
+    assert_eq!(check(policy, &with_token, Failures::at_most(1), now()), Ok(()));
 }
 
 /// One message of the protobuf form with its length.

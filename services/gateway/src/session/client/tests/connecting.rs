@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::session::{
-    shared::policy::Credential,
+    shared::login_limit::Credential,
     tests::{Failures, token_without_subject},
 };
 

@@ -70,10 +70,9 @@ fn a_connection_ends_that_the_backend_does_not_prolong() {
 fn a_backend_that_is_down_ends_no_connection_and_is_asked_again_for_as_long_as_it_takes() {
     let mut client = expiring();
     client.pass(10);
-    for round in 1..5 {
+    for _ in 0..4 {
         client.answer(Err(ProxyFailure::BadAnswer));
         assert_eq!(client.closed_with(), 0);
-        assert_eq!(client.session.policy.proxy_counts.deferred.load(Ordering::Relaxed), round);
         let again = client.session.clock.expires.unwrap() - client.now.instant;
         assert!((48..72).contains(&again.as_secs()), "{again:?}");
         // A pong of the client's, so that it lives.
@@ -130,7 +129,8 @@ fn the_backend_prolongs_a_subscription_and_changes_what_others_see() {
     client.pass(10);
     client.answer(Err(ProxyFailure::Unknown));
     assert!(client.session.subscription("kept:a").is_some());
-    assert_eq!(client.session.policy.proxy_counts.deferred.load(Ordering::Relaxed), 1);
+    let again = client.session.subscription("kept:a").unwrap().expires.unwrap() - client.now.instant;
+    assert!((48..72).contains(&again.as_secs()), "{again:?}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::{
     session::{
         client::{
             OutputFormat,
+            asked_poll::AskedPoll,
             receiver::{ReceiveQuery, UniSession},
         },
         tests::Failures,
@@ -36,16 +37,9 @@ fn receiver(settings: ClientSettings, channels: &[&str], positions: &str) -> Res
     let now = Now { unix_ms: START_S * 1000, ..Now::read() };
     let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
     let wait = Duration::from_secs(5);
-    UniSession::poll(
-        policy(settings),
-        traits,
-        &receive_query,
-        Failures::at_most(1),
-        Default::default(),
-        wait,
-        now,
-    )
-    .map(|(session, _)| session)
+    let admitted =
+        AskedPoll::default().admit(policy(settings), traits, receive_query, Failures::at_most(1), now)?;
+    admitted.begin(wait, now).map(|(session, _)| session)
 }
 
 #[test]

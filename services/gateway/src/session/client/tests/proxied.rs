@@ -55,6 +55,23 @@ fn a_grant_sets_options_info_data_and_end_and_the_wishes_of_the_client_count() {
 }
 
 #[test]
+fn the_presence_that_a_grant_opened_is_read_by_its_subscriber_alone() {
+    let mut client = TestClient::let_in(routes());
+    let read = json!({"id": 9, "presence": {"channel": "kept:a"}});
+    let mut opened = SubscribeGrant::default();
+    opened.overrides.presence = Some(true);
+    assert_eq!(error_code(&client.say(read.clone())[0]), 108);
+    client.say(json!({"id": 2, "subscribe": {"channel": "kept:a"}}));
+    client.answer(subscribed_as(opened));
+    let (ticket, params) = client.next_subscribe();
+    assert!(params.presence);
+    client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+    assert!(matches!(client.next(), Some(Action::Release(_))));
+    assert!(client.say(read).is_empty());
+    assert!(matches!(client.next(), Some(Action::Presence(..))));
+}
+
+#[test]
 fn token_private_and_user_limited_channels_are_none_of_the_proxys_business() {
     let mut client = TestClient::let_in(routes());
     for (channel, token, code) in [

@@ -10,7 +10,8 @@ use crate::{
     session::{
         client::{
             OutputFormat,
-            receiver::{NotPollable, ReceiveQuery, UniSession},
+            asked_poll::{AskedPoll, NotPollable},
+            receiver::{ReceiveQuery, UniSession},
         },
         tests::Failures,
     },
@@ -43,17 +44,9 @@ impl Receiver {
         let session = match wait {
             None => UniSession::new(policy, traits, receive_query, now),
             Some(wait) => {
-                UniSession::poll(
-                    policy,
-                    traits,
-                    &receive_query,
-                    Failures::at_most(1),
-                    Default::default(),
-                    wait,
-                    now,
-                )
-                .unwrap()
-                .0
+                let admitted =
+                    AskedPoll::default().admit(policy, traits, receive_query, Failures::at_most(1), now);
+                admitted.unwrap().begin(wait, now).unwrap().0
             }
         };
         let (objects, positions, actions) = Default::default();
@@ -230,16 +223,9 @@ fn the_token_of_a_poll_is_looked_at_once_whether_it_waits_or_not() {
     let limit = Failures::at_most(1);
     let receive_query = receive_query(&token(60, &["closed:mine"]), &["history:a"], "history~3aa.5.e");
     let wait = Duration::from_secs(5);
-    let (mut session, channels) = UniSession::poll(
-        policy(settings()),
-        traits,
-        &receive_query,
-        limit.clone(),
-        Default::default(),
-        wait,
-        now,
-    )
-    .unwrap();
+    let admitted =
+        AskedPoll::default().admit(policy(settings()), traits, receive_query, limit.clone(), now).unwrap();
+    let (mut session, channels) = admitted.begin(wait, now).unwrap();
     assert_eq!(channels.len(), 2);
     let mut actions = Actions::default();
     session.opened(now, &mut actions);
@@ -335,16 +321,9 @@ fn only_what_keeps_history_can_be_read_by_polls() {
     let asked = |token: &str| receive_query(token, &["history:a", "open:a"], "");
     let read = |token: &str| {
         let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
-        UniSession::poll(
-            policy.clone(),
-            traits,
-            &asked(token),
-            limit.clone(),
-            Default::default(),
-            Duration::ZERO,
-            now,
-        )
-        .map(|(_, channels)| channels)
+        let admitted =
+            AskedPoll::default().admit(policy.clone(), traits, asked(token), limit.clone(), now)?;
+        admitted.begin(Duration::ZERO, now).map(|(_, channels)| channels)
     };
     let channels = read(&token(60, &[])).unwrap();
     let kept: Vec<_> = channels.iter().map(|channel| channel.retention.err()).collect();
