@@ -141,8 +141,9 @@ impl ReplacementRoom {
 /// The number of bytes at the front, in whole blocks, that stay as they are. No early exit inside a block, so that the compiler
 /// can look at a block's bytes all at once.
 pub(crate) fn kept_bytes(bytes: &[u8], is_replaced: impl Fn(u8) -> bool) -> usize {
-    let is_kept = |block: &&[u8]| !block.iter().fold(false, |found, byte| found | is_replaced(*byte));
-    bytes.chunks_exact(BLOCK_BYTES).take_while(is_kept).count() * BLOCK_BYTES
+    let is_kept =
+        |block: &&[u8; BLOCK_BYTES]| !block.iter().fold(false, |found, byte| found | is_replaced(*byte));
+    bytes.as_chunks().0.iter().take_while(is_kept).count() * BLOCK_BYTES
 }
 
 /// Appends bytes, each as the table has it; `is_replaced` is true of those that it changes.

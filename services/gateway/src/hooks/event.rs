@@ -40,7 +40,7 @@ pub struct TrackedClient {
     pub transport: &'static str,
     /// `json`, `stomp`, …
     pub protocol: &'static str,
-    /// What the backend keeps with the connection, where an endpoint is sent it.
+    /// The meta that the backend keeps with the connection, where an endpoint is sent it.
     pub meta: Option<Arc<Bytes>>,
 }
 

@@ -66,7 +66,7 @@ pub struct SessionEntry {
     pub protocol: &'static str,
     /// Milliseconds since the Unix epoch.
     pub connected_at_ms: u64,
-    /// What the backend keeps with the connection, where hooks send it.
+    /// The meta that the backend keeps with the connection, where hooks send it.
     pub meta: Option<Arc<Bytes>>,
     /// The limit under which it holds a slot among its user's connections.
     pub(super) user_slot: Option<u32>,

@@ -135,7 +135,7 @@ impl SimBackend {
         Err(format!("subscribed to {channel} although the backend said {is_let_in:?}"))
     }
 
-    /// What contradicts its answers so far.
+    /// Contradictions to its answers so far.
     pub(super) fn violations(&self, log: &DeliveryLog) -> Vec<String> {
         let state = self.0.lock();
         let published = state.refused.iter().filter(|(channel, number)| log.get(channel, *number).is_some());

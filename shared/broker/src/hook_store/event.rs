@@ -84,7 +84,7 @@ pub struct HookEventDraft {
     pub channel: Arc<str>,
     /// The members of a JSON object without its braces, `"transport":"websocket"`; empty for none.
     pub details: Bytes,
-    /// What the backend keeps with the connection, as JSON; empty for none. Sent to the endpoints that want it.
+    /// The meta that the backend keeps with the connection, as JSON; empty for none. Sent to the endpoints that want it.
     pub meta: Bytes,
     /// The endpoints that it is for: indexes into [`super::HookStorePlan::endpoints`]. None: the store changes, and nothing is told.
     pub endpoints: Arc<[u16]>,

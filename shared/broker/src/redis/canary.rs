@@ -16,7 +16,7 @@ pub(super) struct Canary {
     name: String,
     sent: u64,
     heard_at: Option<Instant>,
-    /// When the last one was due.
+    /// The time at which the last one was due.
     due_at: Option<Instant>,
     /// Time without one that came back, in which the node ran.
     missed_for: Duration,

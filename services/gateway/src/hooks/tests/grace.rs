@@ -113,17 +113,22 @@ fn without_collapsing_a_session_that_ended_at_once_is_told_whole() {
     });
 }
 
+/// The client that publishes.
+fn publisher() -> TrackedClient {
+    TrackedClient {
+        client: "c".into(),
+        user: "42".into(),
+        transport: "websocket",
+        protocol: "json",
+        meta: None,
+    }
+}
+
 #[test]
 fn a_publication_is_told_before_its_client_has_the_reply_and_refused_while_the_store_is_away() {
     simulated(async || {
         let mut all = HookNodes::start(1, settings()).await;
-        let of = TrackedClient {
-            client: "c".into(),
-            user: "42".into(),
-            transport: "websocket",
-            protocol: "json",
-            meta: None,
-        };
+        let of = publisher();
         let published =
             Published { position: Position { offset: 7, epoch: "e".into() }, ..Published::default() };
         let tracker = all.nodes[0].hooks.tracker.clone();
@@ -158,13 +163,7 @@ fn a_publication_is_told_before_its_client_has_the_reply_and_refused_while_the_s
 fn more_publications_than_may_wait_for_the_store_are_refused_at_once() {
     simulated(async || {
         let mut all = HookNodes::start(1, settings()).await;
-        let of = TrackedClient {
-            client: "c".into(),
-            user: "42".into(),
-            transport: "websocket",
-            protocol: "json",
-            meta: None,
-        };
+        let of = publisher();
         let published = Published::default();
         let tracker = all.nodes[0].hooks.tracker.clone();
         let publish = || tracker.publication(&of, &"room".into(), (&"1".into(), DataKind::Json), &published);

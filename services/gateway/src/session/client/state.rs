@@ -96,7 +96,7 @@ pub(super) struct AdmittedClient {
     pub(super) expires_at: Option<u64>,
     /// Data for the client; empty for none.
     pub(super) data: Bytes,
-    /// What the backend keeps with the connection; empty for nothing.
+    /// The meta that the backend keeps with the connection; empty for none.
     pub(super) meta: Bytes,
 }
 

@@ -85,7 +85,7 @@ impl Policy {
         format!("{}{random:016x}", self.node_id).into()
     }
 
-    /// What the backend keeps with a connection, if there is something and an endpoint of hooks wants it.
+    /// A connection's meta, if there is some and an endpoint of hooks wants it.
     pub(in crate::session) fn meta_for_hooks(&self, meta: &Bytes) -> Option<Arc<Bytes>> {
         (self.hooks_want_meta && !meta.is_empty()).then(|| Arc::new(meta.clone()))
     }

@@ -76,7 +76,7 @@ impl StompSession {
         Ok(())
     }
 
-    /// What the backend keeps with the connection goes to it with calls and hooks; nothing changes where it is empty.
+    /// The connection's meta goes to the backend with calls and hooks; nothing changes where it is empty.
     pub(super) fn keep_meta(&mut self, meta: &Bytes, actions: &mut Actions) {
         if let Some(calls) = &mut self.calls {
             calls.session.set_meta(meta);

@@ -5,6 +5,7 @@ import java.io.OutputStream;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
+import java.util.Map;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -43,6 +44,12 @@ final class ScriptedBackend implements AutoCloseable {
 
   String url() {
     return "http://127.0.0.1:" + server.getAddress().getPort() + "/rpc";
+  }
+
+  /** The settings of a node that asks it about every method. The time of a call is for a busy machine. */
+  Map<String, String> rpcSettings() {
+    return Map.of("RPC__WITHOUT_NAMESPACE__PROXY_ENABLED", "true", "RPC__PROXY__ENDPOINT", url(),
+        "RPC__PROXY__TIMEOUT", "20s");
   }
 
   @Override

@@ -4,8 +4,6 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import java.util.Map;
-
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -20,9 +18,7 @@ class RpcTest {
   @BeforeAll
   static void start() throws Exception {
     backend = new ScriptedBackend(RpcTest::answer);
-    // The time of a call is for a machine that does nothing else.
-    node = new GoraniNode(Map.of("RPC__WITHOUT_NAMESPACE__PROXY_ENABLED", "true", "RPC__PROXY__ENDPOINT",
-        backend.url(), "RPC__PROXY__TIMEOUT", "20s"));
+    node = new GoraniNode(backend.rpcSettings());
   }
 
   @AfterAll

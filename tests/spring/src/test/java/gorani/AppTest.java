@@ -30,9 +30,7 @@ class AppTest {
       }
       return "{\"error\":{\"code\":1404,\"message\":\"no such method\"}}";
     });
-    // The time of a call is for a machine that does nothing else.
-    node = new GoraniNode(Map.of("RPC__WITHOUT_NAMESPACE__PROXY_ENABLED", "true", "RPC__PROXY__ENDPOINT",
-        backend.url(), "RPC__PROXY__TIMEOUT", "20s"));
+    node = new GoraniNode(backend.rpcSettings());
   }
 
   @AfterAll
