@@ -34,7 +34,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-tools journeys fmt fmt-check lint layers bench audit attack turns simulate fuzz doc ci up down
+.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-tools journeys fmt fmt-check lint layers bench audit compat attack turns simulate fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -125,6 +125,23 @@ audit: ## break a cluster in every way while it is under load, and count what is
 	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
 	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
 		$(CARGO) run --profile $(BENCH_PROFILE) --locked -p gorani-tests --bin bench -- audit $(AUDIT_ARGS)
+
+# The commit whose nodes this version must run with in one cluster: that of the last release. COMPAT_BIN names its binary where it is built already.
+COMPAT_COMMIT ?= f2901af
+COMPAT_DIR := $(TARGET_DIR)/compat/$(COMPAT_COMMIT)
+COMPAT_BIN ?= $(COMPAT_DIR)/gorani
+
+compat: ## this version and the one before it in one cluster, rolled forward and back under load; the wire formats of the one before
+	@test -x $(COMPAT_BIN) || { \
+		mkdir -p $(COMPAT_DIR) && rm -rf $(COMPAT_DIR)/source && git worktree prune && \
+		git worktree add --detach --force $(COMPAT_DIR)/source $(COMPAT_COMMIT) && \
+		(cd $(COMPAT_DIR)/source && $(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani --target-dir $(COMPAT_DIR)/target) && \
+		cp $(COMPAT_DIR)/target/$(BENCH_PROFILE:dev=debug)/gorani $(COMPAT_BIN) && \
+		git worktree remove --force $(COMPAT_DIR)/source && rm -rf $(COMPAT_DIR)/target; }
+	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
+	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
+		$(CARGO) run --profile $(BENCH_PROFILE) --locked -p gorani-tests --bin bench -- audit --mixed $(COMPAT_BIN) $(AUDIT_ARGS)
+	$(CARGO) test --workspace --locked --lib golden
 
 attack: ## hostile clients from ten addresses against a cluster under load; what honest clients notice (ATTACK_ARGS=--brief)
 	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani

@@ -17,6 +17,7 @@ pub(crate) mod watch;
 use std::{
     collections::HashSet,
     io,
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -80,6 +81,9 @@ pub(crate) struct AuditFlags {
     /// Scenarios at the same time, each with a cluster of its own
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     parallel: u8,
+    /// The binary of another version: one node begins with it, then all are rolled to this version, back to it, and to this one again
+    #[arg(long)]
+    mixed: Option<PathBuf>,
     /// Write a dated file under tests/bench/results
     #[arg(long)]
     write: bool,
@@ -88,9 +92,10 @@ pub(crate) struct AuditFlags {
 pub(crate) fn run(flags: &AuditFlags) -> io::Result<()> {
     let load = report::load();
     gorani_tests::binary::node();
-    let is_all = flags.scenario.is_empty() && flags.hooks.is_empty();
-    let scenarios = if is_all { Scenario::value_variants() } else { &flags.scenario };
-    let verdicts = in_parallel(scenarios, flags.parallel, |scenario| {
+    let is_all = flags.scenario.is_empty() && flags.hooks.is_empty() && flags.mixed.is_none();
+    let mut scenarios = if is_all { Scenario::value_variants().to_vec() } else { flags.scenario.clone() };
+    scenarios.extend(flags.mixed.as_ref().map(|_| Scenario::Mixed));
+    let verdicts = in_parallel(&scenarios, flags.parallel, |scenario| {
         eprintln!("audit: {}", scenario.name());
         let verdict = Audit::new(flags, scenario).run()?;
         verdict.tell();
@@ -187,7 +192,8 @@ impl<'a> Audit<'a> {
     }
 
     fn run(self) -> io::Result<Verdict> {
-        let mut cluster = Cluster::start(self.scenario.kind());
+        let other = self.flags.mixed.as_deref().filter(|_| self.scenario == Scenario::Mixed);
+        let mut cluster = Cluster::start_mixed(self.scenario.kind(), other);
         let nodes = cluster.addresses();
         let listening = self.listen(&nodes)?;
         until("everybody is subscribed", || {
@@ -204,7 +210,7 @@ impl<'a> Audit<'a> {
             .collect();
         let load = self.flags.load();
         thread::sleep(load.mul_f64(BEFORE));
-        let faults = self.scenario.inject(&mut cluster, self.flags.lengths());
+        let faults = self.scenario.inject(&mut cluster, self.flags.lengths(), other);
         thread::sleep(load.mul_f64(1.0 - BEFORE));
         stop.store(true, Ordering::Relaxed);
         for backend in backends {

@@ -202,6 +202,11 @@ impl Node {
         self.child = run(&self.program, &self.files, &self.output, self.file_limit);
     }
 
+    /// The binary of its next start, with the same settings.
+    pub fn set_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+    }
+
     /// Asks it to end (`SIGTERM`) without waiting.
     pub fn terminate(&self) {
         self.process().signal(Signal::SIGTERM);

@@ -1,5 +1,5 @@
-//! SIGHUP: token keys and certificates are read again, and no connection notices. Whatever is wrong in the files changes nothing.
-//! Record 46; `docs/protocols/client.md` §10.19.
+//! SIGHUP: live settings and certificates are put in place, and no connection notices. Whatever is wrong in the files changes nothing.
+//! Records 46, 61 and 62; `docs/protocols/client.md` §10.19.
 
 use std::{
     io::{Read, Write},
@@ -134,12 +134,12 @@ async fn settings_with_a_mistake_change_nothing_and_the_next_good_ones_count() {
         let (_, metrics) = node.api().get("/metrics");
         assert!(metrics.contains("gorani_settings_last_reload_successful 0"), "{metrics}");
     }
-    node.write_settings(&settings(SECOND, FIRST).set("client.max_subscriptions", "7"));
+    node.write_settings(&settings(SECOND, FIRST).set("reads.api", "7"));
     reload(&node, RELOADED);
     assert!(connect(&node, SECOND).await.is_ok());
     // What cannot be changed while the node runs is named.
     eventually("the warning", SOON, || told(&node, "wait for a restart") == 1);
-    assert!(node.output().contains("client.max_subscriptions"), "{}", node.output());
+    assert!(node.output().contains("reads.api"), "{}", node.output());
     let (_, metrics) = node.api().get("/metrics");
     assert!(metrics.contains("gorani_settings_last_reload_successful 1"), "{metrics}");
     node.api().publish("open:a", &json!("still here"));
@@ -243,4 +243,109 @@ fn named(settings: Settings, files: &Path) -> Settings {
     settings
         .set("stomp.tcp.tls.certificate", format!("{:?}", files.join("certificate.pem")))
         .set("stomp.tcp.tls.key", format!("{:?}", files.join("key.pem")))
+}
+
+/// Settings of a node whose rules, keys and limits are all those of one version.
+fn versioned(version: u32) -> Settings {
+    let namespaces = format!(
+        r#"[{{ name = "open", history_size = {}, history_ttl = "60s", allow_subscribe_for_client = true, allow_publish_for_client = true }}, {{ name = "only{version}", allow_subscribe_for_client = true }}]"#,
+        1000 + version
+    );
+    settings(FIRST, "")
+        .set("channel.namespaces", namespaces)
+        .set("client.max_errors", "0")
+        // Whoever does not read for the time of a test is no slow consumer.
+        .set("client.ping_interval", "\"5m\"")
+        .set("client.outbox_max_bytes", "67108864")
+        .set("client.history_max", format!("{}", 100 + version))
+        .set("api.keys", format!("[\"{KEPT_KEY}\", \"key-of-version-{version}-0123456789\"]"))
+}
+
+const KEPT_KEY: &str = "the-key-that-stays-0123456789";
+
+#[tokio::test]
+async fn namespaces_keys_and_origins_change_without_a_restart_and_it_is_told_for_whom() {
+    let node = Node::start(versioned(1));
+    let mut client = connect(&node, FIRST).await.unwrap();
+    client.ok("subscribe", json!({"channel": "only1:a"})).await;
+    let with_key = |version: u32| {
+        let api =
+            gorani_tests::http::Api::new(node.address(), &format!("key-of-version-{version}-0123456789"));
+        api.call("info", &json!({})).0
+    };
+    assert_eq!((with_key(1), with_key(2)), (200, 401));
+
+    node.write_settings(&versioned(2));
+    reload(&node, RELOADED);
+    assert_eq!((with_key(1), with_key(2)), (401, 200));
+    client.ok("subscribe", json!({"channel": "only2:a"})).await;
+    assert_eq!(
+        client.attempt("subscribe", json!({"channel": "only1:b"})).await.unwrap()["error"]["code"],
+        102
+    );
+    let effects = "namespace only1 is removed: its channels are unknown to new commands; 1 subscriptions of this node stay";
+    eventually("the effect is told", SOON, || {
+        told(&node, effects) == 1 && told(&node, "api.keys: 1 removed") == 1
+    });
+    assert!(!node.output().contains("key-of-version"), "a key is in the log");
+}
+
+#[tokio::test]
+async fn reloads_in_a_loop_under_load_lose_nothing_and_no_command_fails() {
+    const RELOADS: usize = 30;
+    let node = Node::start(versioned(0));
+    let mut subscriber = connect(&node, FIRST).await.unwrap();
+    subscriber.ok("subscribe", json!({"channel": "open:a"})).await;
+    let mut client = connect(&node, FIRST).await.unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let published = std::thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            let api = gorani_tests::http::Api::new(node.address(), KEPT_KEY);
+            let mut number = 0;
+            while !is_over.load(std::sync::atomic::Ordering::Acquire) {
+                api.publish("open:a", &json!(number));
+                number += 1;
+            }
+            number
+        });
+        for round in 0..RELOADS {
+            node.write_settings(&versioned(u32::try_from(round % 2).unwrap()));
+            reload(&node, RELOADED);
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Release);
+        publisher.join().unwrap()
+    });
+    client.ok("publish", json!({"channel": "open:a", "data": "last"})).await;
+    for number in 0..published {
+        assert_eq!(subscriber.publication().await, number);
+    }
+    assert_eq!(subscriber.publication().await, "last");
+    assert_eq!(told(&node, REFUSED), 0);
+    assert!(published > RELOADS, "{published} publications are no load");
+}
+
+#[test]
+fn nodes_with_different_settings_name_one_another_until_they_are_equal_again() {
+    let redis = gorani_tests::redis::Redis::start();
+    let of_cluster = |version| {
+        versioned(version)
+            .set("broker.kind", "\"redis\"")
+            .set("broker.redis.url", format!("\"redis://{}\"", redis.address()))
+            .set("cluster.heartbeat", "\"100ms\"")
+            .set("cluster.lease", "\"5s\"")
+    };
+    let [one, other] = [Node::start(of_cluster(1)), Node::start(of_cluster(2))];
+    let differing = |node: &Node| {
+        let (_, metrics) = node.api().get("/metrics");
+        metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("gorani_settings_differing_nodes ")?.parse::<u32>().ok())
+    };
+    eventually("both see it", SOON, || differing(&one) == Some(1) && differing(&other) == Some(1));
+    assert!(one.output().contains("settings differ between this node and another one"), "{}", one.output());
+    assert!(one.output().contains("api.keys, channel, client"), "{}", one.output());
+    other.write_settings(&of_cluster(1));
+    reload(&other, RELOADED);
+    eventually("they are equal", SOON, || differing(&one) == Some(0) && differing(&other) == Some(0));
+    assert!(told(&one, "settings are equal on all nodes") == 1, "{}", one.output());
 }

@@ -154,7 +154,8 @@ impl<T: Io, C: Codec> ConnectionActor for Connection<T, C> {
             plain::error(code, message, temporary, &mut object);
             self.state.send_text(&object);
         }
-        let named = error.and_then(|(code, ..)| self.state.runner.node.policy.disconnect_of_connect(code));
+        let named =
+            error.and_then(|(code, ..)| self.state.runner.node.policy.get().disconnect_of_connect(code));
         self.end(named.unwrap_or_else(|| refused.disconnect()));
     }
 

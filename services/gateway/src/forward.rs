@@ -126,13 +126,19 @@ pub struct Forwarder {
     liveness: Rc<PeerLiveness>,
     /// `cluster.max_forwarded`.
     max_forwarded: usize,
-    /// Bytes of a forwarded request's body.
-    body_max_bytes: usize,
+    /// Bytes of a batch of SockJS (`sockjs.batch_max_bytes`).
+    batch_max_bytes: usize,
     /// There can be no other nodes.
     is_alone: bool,
 }
 
 impl Forwarder {
+    /// Bytes of a forwarded request's body: a message in its envelope, or a batch of SockJS.
+    fn body_max_bytes(&self) -> usize {
+        let message = self.node.policy.get().settings.message_max_bytes.saturating_mul(ESCAPED_BYTES);
+        message.max(self.batch_max_bytes) + ENVELOPE_BYTES
+    }
+
     /// The forwarder of one worker; the workers of a node share `shared`.
     pub fn new(node: Arc<Node>, shared: Arc<ForwardState>, settings: &Settings) -> Self {
         let Settings { http, cluster, broker, .. } = settings;
@@ -140,7 +146,7 @@ impl Forwarder {
             pool: Rc::new(ConnectionPool::new(http.keep_alive, http.tcp_user_timeout)),
             liveness: Rc::new(PeerLiveness::new(node.clone())),
             max_forwarded: cluster.max_forwarded,
-            body_max_bytes: body_max_bytes(settings),
+            batch_max_bytes: settings.sockjs.batch_max_bytes,
             is_alone: broker.kind == BrokerKind::Memory,
             node,
             shared,
@@ -276,12 +282,6 @@ impl ForwardResponse {
         }
         response
     }
-}
-
-/// Bytes of a forwarded request's body: a message in its envelope, or a batch of SockJS.
-fn body_max_bytes(settings: &Settings) -> usize {
-    let message = settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES);
-    message.max(settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES
 }
 
 /// True if another node has forwarded the request.

@@ -249,8 +249,8 @@ impl Gorani {
         self
     }
 
-    /// Reads the settings again by `load` at each of `requests`, and puts token keys and certificates in place without ending a
-    /// connection. Settings that `load` refuses, or whose files cannot be used, change nothing. `load` may block.
+    /// Reads the settings again by `load` at each of `requests` and at [`node::live::LiveSettings::reload`], and puts the live ones in place without ending a
+    /// connection ([`settings::live`]). Settings that `load` refuses, or whose files cannot be used, change nothing. `load` may block.
     pub fn reload(
         mut self,
         load: impl Fn() -> Result<Settings, SettingsError> + Send + Sync + 'static,
@@ -296,7 +296,8 @@ impl Gorani {
             node.cluster.advertise(address).await;
         }
         if let Some((load, requests)) = self.reload {
-            node.tasks.spawn(Reloader::new(node.clone(), certificates, load, loaded).run(requests));
+            node.live.loaded(loaded);
+            node.tasks.spawn(Reloader::new(node.clone(), certificates, load).run(requests));
         }
         node.deliver_hooks();
         tracing::info!(%address, node = &*node.policy.node_name, id = %node.id, workers = node.settings.http.worker_count(), "listening");
@@ -308,7 +309,7 @@ impl Gorani {
         }
         // The server carries the stop out itself, so it must go on being polled meanwhile.
         let stop = async {
-            drain::drain(&node, &node.settings, listeners.close()).await;
+            drain::drain(&node, &node.live.running(), listeners.close()).await;
             handle.stop(true).await;
             if let Some(hooks) = &node.hooks {
                 hooks.leases.end().await;

@@ -10,6 +10,7 @@ pub mod cluster;
 mod hook_store;
 mod keys;
 pub mod lifecycle;
+pub mod live;
 pub mod publish;
 pub mod workers;
 
@@ -19,7 +20,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use gorani_auth::{ApiKeys, Origins, TokenVerifier};
 use gorani_broker::{Broker, BrokerError, ChannelEvent, Health, MemoryBroker, RedisBroker, Sink};
 use rand::Rng;
 use tokio::time::Instant;
@@ -34,6 +34,7 @@ use self::{
     },
     keys::KeyFetcher,
     lifecycle::{Lifecycle, OpenResponses},
+    live::{LiveSettings, first_policy},
     publish::Publisher,
     workers::Workers,
 };
@@ -45,10 +46,8 @@ use crate::{
         limit::{budget_bytes, pending_bytes},
     },
     metrics::Metrics,
-    proxy::{ProxyFilesError, ProxyPool, routes::routes},
-    proxy_call::ProxyCounts,
-    refusal_log::RefusalLog,
-    session::shared::policy::Policy,
+    proxy::{ProxyFilesError, ProxyPool},
+    session::shared::current_policy::CurrentPolicy,
     settings::{BrokerKind, Settings, SettingsError},
     tasks::Tasks,
 };
@@ -59,14 +58,12 @@ const WATCH_EVERY: Duration = Duration::from_millis(500);
 pub struct Node {
     /// Random id of this run of the node, 8 hexadecimal digits.
     pub id: Arc<str>,
-    /// As loaded at the start. What a reload has put in their place is where it is used: `policy.tokens`, the listeners.
+    /// As loaded at the start. Those that count after a reload: [`LiveSettings::running`].
     pub settings: Settings,
     /// The policy that decides on clients' commands.
-    pub policy: Arc<Policy>,
-    /// Keys of backends.
-    pub api_keys: ApiKeys,
-    /// Origins that browsers may connect from.
-    pub origins: Origins,
+    pub policy: Arc<CurrentPolicy>,
+    /// The settings that count now; a reload replaces them.
+    pub live: LiveSettings,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Memory for all clients together.
@@ -140,23 +137,8 @@ impl Node {
     /// The same with a broker of the caller's, whatever `broker.kind` says. Its tasks run until [`Node::stop`].
     pub async fn start_with(settings: Settings, broker: Arc<dyn Broker>) -> Result<Arc<Self>, NodeError> {
         settings.validate()?;
-        let refused =
-            |key, error: &dyn std::fmt::Display| SettingsError::Value { key, problem: error.to_string() };
         let id: Arc<str> = format!("{:08x}", crate::random::rng().next_u32()).into();
-        let policy = Policy {
-            rules: settings.channel.rules().map_err(|error| refused("channel", &error))?,
-            tokens: TokenVerifier::new(&settings.token).map_err(|error| refused("token", &error))?,
-            proxies: routes(&settings),
-            proxy_counts: ProxyCounts::default(),
-            hooks_want_meta: settings.hooks.endpoints.iter().any(|endpoint| endpoint.include_connection_meta),
-            // The rest of the time in which the node waits for its last sessions is for their close handshakes.
-            call_grace: settings.http.shutdown_timeout / 2,
-            settings: settings.client.clone(),
-            node_id: id.clone(),
-            node_name: settings.node.name_or(&id),
-            key_wanted: tokio::sync::Notify::new(),
-            log: RefusalLog::default(),
-        };
+        let policy = Arc::new(CurrentPolicy::new(first_policy(&settings, &id)?));
         let metrics = Arc::<Metrics>::default();
         metrics.name_node(&id, &policy.node_name);
         let budget =
@@ -177,7 +159,6 @@ impl Node {
             proxies.clone(),
             tasks.clone(),
         );
-        let policy = Arc::new(policy);
         let started = Instant::now();
         let (cluster, mail) = ClusterMember::new(
             &settings,
@@ -206,20 +187,25 @@ impl Node {
             // It is new: nothing is there already.
             let _ = cluster.hooks.set(Arc::downgrade(hooks));
         }
+        let admission = AdmissionControl::new(&settings, metrics.clone());
         let node = Arc::new(Self {
             hooks,
             hook_delivery,
             hooks_refused: OnceLock::new(),
             id,
-            api_keys: ApiKeys::new(settings.api.keys.clone()).map_err(|error| refused("api.keys", &error))?,
-            origins: Origins::new(&settings.client.allowed_origins)
-                .map_err(|error| refused("client.allowed_origins", &error))?,
+            live: LiveSettings::new(
+                &settings,
+                policy.clone(),
+                admission.clone(),
+                cluster.clone(),
+                metrics.clone(),
+            ),
             memory,
             started,
             presence: Presence::new(cluster.clone(), broker.clone(), reads.clone(), settings.reads.max_wait),
             user_connections: UserConnectionLimit::new(broker.clone(), cluster.clone()),
             cluster,
-            admission: AdmissionControl::new(&settings, metrics.clone()),
+            admission,
             publisher: Publisher::new(broker.clone(), policy.clone(), metrics.clone(), &settings.stomp),
             proxies,
             workers,
@@ -287,7 +273,7 @@ impl Node {
             reasons.push(("broker", reason));
         }
         // Every client would be refused.
-        if self.policy.tokens.awaits_keys() {
+        if self.policy.get().tokens.awaits_keys() {
             reasons.push(("token", "keys were never fetched from token.jwks_url".to_owned()));
         }
         if let Some(problem) = self.hooks_refused.get() {

@@ -26,6 +26,8 @@ pub struct ProxyId(pub u16);
 /// The proxies that a node has, by what they are asked about. Empty where no proxy is configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProxyRoutes {
+    /// Some proxy is configured, used or not: then sessions keep what a call needs, since a reload may begin to use it.
+    pub is_configured: bool,
     /// Decides on connects without a token.
     pub connect: Option<ProxyId>,
     /// Prolongs connections whose time is over.
@@ -74,7 +76,8 @@ impl Default for RpcRoutes {
 impl ProxyRoutes {
     /// True if no proxy is asked about anything.
     pub fn is_empty(&self) -> bool {
-        self.connect.is_none()
+        !self.is_configured
+            && self.connect.is_none()
             && self.refresh.is_none()
             && self.without_namespace == ChannelProxies::default()
             && self.namespaces.values().all(|proxies| *proxies == ChannelProxies::default())

@@ -12,14 +12,18 @@ pub mod client;
 pub mod cluster;
 pub mod connect_codes;
 pub mod error;
+pub mod fingerprint;
 pub mod hooks;
 pub mod http;
+pub mod live;
 pub mod proxies;
 pub mod proxy;
+pub mod reload_report;
 pub mod stomp;
 #[cfg(test)]
 mod tests;
 pub mod warnings;
+pub mod watch;
 
 use std::{collections::HashMap, fmt, path::Path};
 
@@ -44,7 +48,9 @@ pub use self::{
         BreakerSettings, ChannelProxySettings, ClientProxySettings, ConfiguredProxy, Http2Choice, ProxyEvent,
         ProxySettings, RpcSettings,
     },
+    reload_report::ReloadReport,
     stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
+    watch::WatchSettings,
 };
 
 /// All settings of a node.
@@ -88,6 +94,8 @@ pub struct Settings {
     pub cluster: MembershipSettings,
     /// Going down.
     pub drain: DrainSettings,
+    /// Reading these settings again.
+    pub settings: WatchSettings,
     /// Logging.
     pub log: LogSettings,
     /// Things for trying out, never for production.
@@ -249,6 +257,7 @@ impl Settings {
         self.stomp.validate()?;
         self.cluster.validate()?;
         self.drain.validate()?;
+        self.settings.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
         let rules = self.channel.rules().map_err(|error| SettingsError::value("channel", error))?;

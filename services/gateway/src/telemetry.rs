@@ -1,9 +1,12 @@
 //! Logging: one line an event on standard error, for people on a terminal and as JSON elsewhere. Never payloads or
 //! tokens. `docs/architecture.md` §8.3, §9.8.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    sync::OnceLock,
+};
 
-use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
+use tracing_subscriber::{EnvFilter, filter::ParseError, fmt, reload};
 
 use crate::settings::{LogFormat, LogSettings};
 
@@ -20,21 +23,66 @@ fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     Ok(filter.add_directive(format!("{HTTP_LIBRARY}=off").parse()?))
 }
 
+/// Puts another filter in the place of the one there is; absent where an embedder logs by itself.
+type ReplaceFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+static REPLACE_FILTER: OnceLock<ReplaceFilter> = OnceLock::new();
+
+/// Why another level is not put in place.
+#[derive(Debug, thiserror::Error)]
+pub enum LogLevelError {
+    /// It is not understood.
+    #[error("log.level: {0}")]
+    Directives(#[from] ParseError),
+    /// Whoever logs is gone.
+    #[error("log.level: {0}")]
+    Gone(#[from] reload::Error),
+}
+
+/// Checks the directives of `log.level`.
+///
+/// # Errors
+/// They are not understood.
+pub fn check_level(level: &str) -> Result<(), LogLevelError> {
+    filter(level)?;
+    Ok(())
+}
+
+/// Puts another `log.level` in place, for the lines from now on. Where an embedder logs by itself nothing changes.
+///
+/// # Errors
+/// It is not understood.
+pub fn set_level(level: &str) -> Result<(), LogLevelError> {
+    let filter = filter(level)?;
+    if let Some(replace) = REPLACE_FILTER.get() {
+        replace(filter)?;
+    }
+    Ok(())
+}
+
 /// Starts logging. A second call in one process changes nothing.
 pub fn start(settings: &LogSettings) -> Result<(), ParseError> {
     let filter = filter(&settings.level)?;
-    let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = fmt().with_writer(io::stderr);
     let is_json = match settings.format {
         LogFormat::Auto => !io::stderr().is_terminal(),
         LogFormat::Human => false,
         LogFormat::Json => true,
     };
-    // An embedder may have its own subscriber already.
-    let _ = if is_json {
-        builder.json().flatten_event(true).try_init()
+    // An embedder may have its own subscriber already; then its level is its own as well.
+    let (replace, started): (ReplaceFilter, _) = if is_json {
+        let builder = builder.json().flatten_event(true).with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        (Box::new(move |filter| handle.reload(filter)), builder.try_init())
     } else {
-        builder.with_ansi(io::stderr().is_terminal()).try_init()
+        let builder =
+            builder.with_ansi(io::stderr().is_terminal()).with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        (Box::new(move |filter| handle.reload(filter)), builder.try_init())
     };
+    if started.is_ok() {
+        // The first one that logs is the one that stays.
+        let _ = REPLACE_FILTER.set(replace);
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -55,6 +56,19 @@ impl Cluster {
     /// Starts it and waits until every part is ready.
     pub(crate) fn start(kind: Kind) -> Self {
         Self::start_with(kind, |_, settings| settings)
+    }
+
+    /// The same, with node 0 of another binary.
+    pub(crate) fn start_mixed(kind: Kind, other: Option<&Path>) -> Self {
+        let mut cluster = Self::start(kind);
+        if let Some(other) = other {
+            let node = &mut cluster.nodes[0];
+            node.kill();
+            node.set_program(other);
+            node.restart();
+            node.wait_ready();
+        }
+        cluster
     }
 
     /// The same, with more settings for each node. A node with `http.tls` is not asked whether it is ready.

@@ -1,6 +1,7 @@
 //! The faults. Each is injected while backends publish and subscribers listen, and says when what was wrong.
 
 use std::{
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -43,6 +44,9 @@ pub(crate) enum Scenario {
     BlackHole,
     /// SIGTERM of each node in turn: it drains, and is started again
     RollingRestart,
+    /// Node 0 of another version (`--mixed`): all nodes are rolled to this version one by one, and back to the other one
+    #[value(skip)]
+    Mixed,
 }
 
 /// Something that was wrong.
@@ -61,7 +65,8 @@ pub(crate) struct Fault {
 
 impl Scenario {
     pub(crate) fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+        let named = self.to_possible_value().map(|value| value.get_name().to_owned());
+        named.unwrap_or_else(|| "mixed".to_owned())
     }
 
     pub(crate) fn kind(self) -> Kind {
@@ -74,7 +79,7 @@ impl Scenario {
     }
 
     /// Carries it out, and returns when it is over.
-    pub(crate) fn inject(self, cluster: &mut Cluster, lengths: Lengths) -> Vec<Fault> {
+    pub(crate) fn inject(self, cluster: &mut Cluster, lengths: Lengths, other: Option<&Path>) -> Vec<Fault> {
         let all: Vec<usize> = (0..NODES).collect();
         let began = Instant::now();
         match self {
@@ -124,6 +129,20 @@ impl Scenario {
                 vec![Fault { nodes: vec![0], began, served: ended, ended, is_loud: false }]
             }
             Self::RollingRestart => (0..NODES).map(|index| restart(cluster, index, lengths)).collect(),
+            Self::Mixed => {
+                let own = gorani_tests::binary::node();
+                let versions = [Some(own.as_path()), other, Some(own.as_path())];
+                let steps = versions
+                    .into_iter()
+                    .flatten()
+                    .flat_map(|program| (0..NODES).map(move |index| (program, index)));
+                steps
+                    .map(|(program, index)| {
+                        cluster.nodes[index].set_program(program);
+                        restart(cluster, index, lengths)
+                    })
+                    .collect()
+            }
         }
     }
 }

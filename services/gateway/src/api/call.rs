@@ -101,12 +101,13 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub(super) fn check_key(node: &Node, request: &HttpRequest) -> Result<(), ApiError> {
     let value = |name: &HeaderName| request.headers().get(name).map(|value| value.as_bytes());
     let refused = |message: &'static str| Err(ApiError::new(ErrorCode::UNAUTHORIZED, message));
-    if node.api_keys.is_empty() {
+    let policy = node.policy.get();
+    if policy.api_keys.is_empty() {
         return refused("the API is closed: no key is set in api.keys");
     }
     match from_headers(value(&X_API_KEY), value(&AUTHORIZATION)) {
         None => refused("no API key: send `X-API-Key: <key>` or `Authorization: apikey <key>`"),
-        Some(key) if node.api_keys.check(key) => Ok(()),
+        Some(key) if policy.api_keys.check(key) => Ok(()),
         Some(_) => {
             let client = node.admission.client_address(request.peer_addr(), request.headers());
             if node.admission.failed_attempt(AttemptKind::ApiKey, node.admission.network_of(client)) {

@@ -279,13 +279,13 @@ impl From<&ClientInfo> for ClientInfoView {
 }
 
 /// The options of a channel; 107 with the reason for a bad name, 102 for an unknown namespace.
-pub(super) fn options<'a>(node: &'a Node, channel: &str) -> Result<&'a ChannelOptions, ApiError> {
-    node.policy.channel_options(channel).map_err(|error| explain(node, channel, error))
+pub(super) fn options(node: &Node, channel: &str) -> Result<ChannelOptions, ApiError> {
+    node.policy.get().channel_options(channel).copied().map_err(|error| explain(node, channel, error))
 }
 
 /// Says what is wrong with a channel where the code alone does not.
 pub(super) fn explain(node: &Node, channel: &str, error: ErrorCode) -> ApiError {
-    let wrong = check_channel_name(channel, node.policy.settings.channel_max_bytes).err();
+    let wrong = check_channel_name(channel, node.policy.get().settings.channel_max_bytes).err();
     match wrong {
         Some(wrong) if error == ErrorCode::BAD_REQUEST => ApiError::bad_request(format!("channel: {wrong}")),
         _ => error.into(),
@@ -299,7 +299,7 @@ fn failed(error: BrokerError) -> ApiError {
 
 fn with_presence(node: &Node, channel: &str) -> Result<(), ApiError> {
     // Where a backend's answer may have opened the presence there may be one.
-    if options(node, channel)?.presence || node.policy.may_be_overridden(channel) {
+    if options(node, channel)?.presence || node.policy.get().may_be_overridden(channel) {
         return Ok(());
     }
     Err(ApiError::new(ErrorCode::NOT_AVAILABLE, "not available: the channel keeps no presence"))
@@ -362,7 +362,7 @@ pub(super) async fn history(
     let page = call
         .node
         .reads
-        .history(ReadSource::Api, &request.channel, query, retention(options))
+        .history(ReadSource::Api, &request.channel, query, retention(&options))
         .await
         .map_err(failed)?;
     turn.spend(page.publications.iter().map(|publication| publication.content_bytes()).sum());

@@ -147,7 +147,7 @@ impl ActionRunner {
                 let (worker, node, key) = (self.worker.clone(), self.node.clone(), self.key);
                 let read = async move {
                     let _turn = worker.reads.turn(key).await;
-                    let most_bytes = node.policy.settings.reply_max_bytes as u64;
+                    let most_bytes = node.policy.get().settings.reply_max_bytes as u64;
                     let clients = node.presence.clients(ReadSource::Client, &channel, most_bytes).await;
                     Outcome::Presence(clients.and_then(|clients| {
                         let permit = worker.reads.reserve_reply(Presence::bytes(&clients))?;

@@ -91,7 +91,7 @@ impl ConnectionState {
     where
         A: Actor<Context = Context<A>> + Handler<Signal>,
     {
-        ctx.set_mailbox_capacity(mailbox_capacity(node.policy.settings.max_subscriptions));
+        ctx.set_mailbox_capacity(mailbox_capacity(node.policy.get().settings.max_subscriptions));
         opened.permit.set_actor(ctx.address().recipient());
         let key = worker.register(SessionRegistration {
             mailbox: ctx.address().recipient(),

@@ -66,7 +66,7 @@ impl Endpoint for ClientEndpoint {
     }
 
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
-        self.node.origins.allows(origin, host)
+        self.node.policy.get().origins.allows(origin, host)
     }
 
     fn protocol(&self, handshake: &Handshake) -> Protocol {
@@ -78,11 +78,11 @@ impl Endpoint for ClientEndpoint {
     }
 
     fn message_max_bytes(&self) -> usize {
-        self.node.policy.settings.message_max_bytes
+        self.node.policy.get().settings.message_max_bytes
     }
 
     fn outbox_max_bytes(&self) -> usize {
-        self.node.policy.settings.outbox_max_bytes
+        self.node.policy.get().settings.outbox_max_bytes
     }
 
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
@@ -93,10 +93,10 @@ impl Endpoint for ClientEndpoint {
         let traits =
             TransportTraits { native_ping, form: self.form(handshake), ..TransportTraits::default() };
         let transport = if self.text_only { "sockjs" } else { WEBSOCKET.transport };
-        let policy = &self.node.policy;
+        let policy = self.node.policy.get();
         let (headers, protocol) = (&handshake.headers, traits.form.name());
-        let calls = SessionCalls::of_request(policy, transport, protocol, headers, handshake.peer);
-        let session = ClientSession::new(policy.clone(), traits, now).with_calls(calls);
+        let calls = SessionCalls::of_request(&policy, transport, protocol, headers, handshake.peer);
+        let session = ClientSession::new(policy, traits, now).with_calls(calls);
         Ok(Box::new(session.with_login_limit(self.node.admission.login_limit(handshake.peer))))
     }
 }
@@ -112,7 +112,7 @@ impl Endpoint for ReceiverEndpoint {
     }
 
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
-        self.0.origins.allows(origin, host)
+        self.0.policy.get().origins.allows(origin, host)
     }
 
     fn protocol(&self, _handshake: &Handshake) -> Protocol {
@@ -128,19 +128,23 @@ impl Endpoint for ReceiverEndpoint {
     }
 
     fn message_max_bytes(&self) -> usize {
-        self.0.policy.settings.message_max_bytes
+        self.0.policy.get().settings.message_max_bytes
     }
 
     fn outbox_max_bytes(&self) -> usize {
-        self.0.policy.settings.outbox_max_bytes
+        self.0.policy.get().settings.outbox_max_bytes
     }
 
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
         if asks_for_protobuf(&handshake.query) {
             return Err(EndpointRefused::Status(400, NO_PROTOBUF.to_owned()));
         }
-        let asked =
-            receive_query(&handshake.headers, &Query::parse(&handshake.query), &[], &self.0.policy.rules);
+        let asked = receive_query(
+            &handshake.headers,
+            &Query::parse(&handshake.query),
+            &[],
+            &self.0.policy.get().rules,
+        );
         let receive_query = asked.map_err(|HttpRefusal { status, message, .. }| {
             EndpointRefused::Status(status.as_u16(), message.into_owned())
         })?;
@@ -151,7 +155,7 @@ impl Endpoint for ReceiverEndpoint {
             sends_disconnect: true,
             ..TransportTraits::default()
         };
-        let policy = self.0.policy.clone();
+        let policy = self.0.policy.get();
         let (headers, protocol) = (&handshake.headers, self.name(handshake));
         let transport = UNI_WEBSOCKET.transport;
         let calls = SessionCalls::of_request(&policy, transport, protocol, headers, handshake.peer);

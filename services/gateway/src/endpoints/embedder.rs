@@ -169,11 +169,11 @@ impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
     }
 
     fn message_max_bytes(&self) -> usize {
-        self.registration.message_max_bytes.unwrap_or(self.node.policy.settings.message_max_bytes)
+        self.registration.message_max_bytes.unwrap_or(self.node.policy.get().settings.message_max_bytes)
     }
 
     fn outbox_max_bytes(&self) -> usize {
-        self.registration.outbox_max_bytes.unwrap_or(self.node.policy.settings.outbox_max_bytes)
+        self.registration.outbox_max_bytes.unwrap_or(self.node.policy.get().settings.outbox_max_bytes)
     }
 
     fn wants_parts(&self) -> bool {
@@ -187,13 +187,14 @@ impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
 
     fn open(&self, handshake: &Handshake, _now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
         let (handler, admission) = self.let_in(handshake)?;
-        let client = &self.node.policy.settings;
+        let policy = self.node.policy.get();
+        let client = &policy.settings;
         let limits = HandlerLimits {
             outbox_max_bytes: self.outbox_max_bytes(),
             ping_interval: client.ping_interval,
             pong_timeout: client.pong_timeout,
         };
-        let id = self.node.policy.new_client_id();
+        let id = policy.new_client_id();
         Ok(Box::new(HandlerSession::new(handler, id, handshake.clone(), admission, limits)))
     }
 }

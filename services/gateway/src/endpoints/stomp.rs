@@ -86,9 +86,10 @@ impl StompEndpoint {
         peer: Option<SocketAddr>,
         now: Now,
     ) -> StompSession {
-        let policy = &self.node.policy;
-        StompSession::new(policy.clone(), self.settings.clone(), traits, now)
-            .with_calls(SessionCalls::of_request(policy, transport, NAME, headers, peer))
+        let policy = self.node.policy.get();
+        let calls = SessionCalls::of_request(&policy, transport, NAME, headers, peer);
+        StompSession::new(policy, self.settings.clone(), traits, now)
+            .with_calls(calls)
             .with_login_limit(self.node.admission.login_limit(peer))
     }
 }
@@ -106,7 +107,7 @@ impl Endpoint for StompEndpoint {
     }
 
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
-        self.node.origins.allows(origin, host)
+        self.node.policy.get().origins.allows(origin, host)
     }
 
     fn protocol(&self, _handshake: &Handshake) -> Protocol {
@@ -122,7 +123,7 @@ impl Endpoint for StompEndpoint {
     }
 
     fn outbox_max_bytes(&self) -> usize {
-        self.node.policy.settings.outbox_max_bytes
+        self.node.policy.get().settings.outbox_max_bytes
     }
 
     /// Frames are put together by the session, so messages need not be.

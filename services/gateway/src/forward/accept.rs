@@ -79,7 +79,7 @@ async fn accept_forwarded(forwarder: &Forwarder, request: &mut ServiceRequest) -
     };
     let signature = signature.to_str().map_err(|_| SignatureError::Malformed)?;
     let payload = request.extract::<web::Payload>().await.map_err(|_| AcceptError::Body)?;
-    let body = body::read(request.headers(), payload, forwarder.body_max_bytes)
+    let body = body::read(request.headers(), payload, forwarder.body_max_bytes())
         .await
         .map_err(|_| AcceptError::Body)?;
     let signed =

@@ -165,8 +165,8 @@ impl<'r> RequestContext<'r> {
         transport: &'static TransportLabel,
         protocol: &'static str,
     ) -> Option<Box<SessionCalls>> {
-        let (policy, headers) = (&self.local.node.policy, self.request.headers());
-        SessionCalls::of_request(policy, transport.transport, protocol, headers, self.client.peer)
+        let (policy, headers) = (self.local.node.policy.get(), self.request.headers());
+        SessionCalls::of_request(&policy, transport.transport, protocol, headers, self.client.peer)
     }
 
     /// Reads the origin and the client's address. The origin is not checked yet.
@@ -187,7 +187,7 @@ impl<'r> RequestContext<'r> {
     /// A page of an origin that may not ask.
     pub fn of_receiver(request: &'r HttpRequest, local: &'r WorkerContext) -> Result<Self, HttpRefusal> {
         let context = Self::new(request, local)?;
-        if !local.node.origins.allows(context.origin, context.host()) {
+        if !local.node.policy.get().origins.allows(context.origin, context.host()) {
             let log = &local.node.policy.log;
             log.write_origin(context.origin, context.host(), "client.allowed_origins");
             return Err(HttpRefusal::new(ErrorCode::PERMISSION_DENIED, "this origin is not allowed"));
@@ -223,7 +223,7 @@ impl<'r> RequestContext<'r> {
         let new_session = NewSession {
             opened: OpenedSession {
                 session,
-                outbox: Outbox::new(self.local.node.policy.settings.outbox_max_bytes),
+                outbox: Outbox::new(self.local.node.policy.get().settings.outbox_max_bytes),
                 encoding,
                 transport,
                 protocol,

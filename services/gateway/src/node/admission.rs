@@ -17,6 +17,7 @@ use std::{
 };
 
 use actix_http::header::{HeaderMap, X_FORWARDED_FOR};
+use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use self::{
@@ -64,7 +65,7 @@ impl From<&Settings> for AdmissionLimits {
 
 /// The sessions of a node, what failed lately, and the limits of both.
 pub struct AdmissionControl {
-    limits: AdmissionLimits,
+    limits: RwLock<Arc<AdmissionLimits>>,
     metrics: Arc<Metrics>,
     connections: AtomicUsize,
     handshakes: Buckets,
@@ -74,10 +75,27 @@ pub struct AdmissionControl {
 }
 
 impl AdmissionControl {
+    fn limits(&self) -> Arc<AdmissionLimits> {
+        self.limits.read().clone()
+    }
+
+    /// Puts the limits of other settings in the place of those there are, for what comes from now on. The number of connections stays:
+    /// it follows from the files that the system lets the node open.
+    pub fn replace_limits(&self, settings: &Settings) {
+        let max_connections = self.limits().max_connections;
+        let next = AdmissionLimits { max_connections, ..settings.into() };
+        *self.limits.write() = Arc::new(next);
+    }
+
+    /// True for the address of a balancer in front of the node (`http.trusted_proxies`).
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.limits().trusted_proxies.trusts(address)
+    }
+
     /// Nobody is there yet.
     pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
-            limits: settings.into(),
+            limits: RwLock::new(Arc::new(settings.into())),
             metrics,
             connections: AtomicUsize::new(0),
             handshakes: Buckets::default(),
@@ -92,14 +110,14 @@ impl AdmissionControl {
         // A line that is no text ends what is believed, as any entry does that is no address.
         let lines: Vec<_> =
             headers.get_all(X_FORWARDED_FOR).map(|line| line.to_str().unwrap_or_default()).collect();
-        peer.map(|peer| self.limits.trusted_proxies.client(peer, lines.into_iter()))
+        peer.map(|peer| self.limits().trusted_proxies.client(peer, lines.into_iter()))
     }
 
     /// True if this address may make another handshake now (`http.handshakes_per_second`). Where it may not, that is
     /// counted and logged.
     pub fn allows_handshake(&self, address: IpAddr) -> bool {
         let network = address.into();
-        let allowed = match self.limits.handshakes_per_second {
+        let allowed = match self.limits().handshakes_per_second {
             0 => true,
             limit => self.handshakes.take(network, Rate::per_second(limit), Instant::now()),
         };
@@ -132,7 +150,7 @@ impl AdmissionControl {
 
     /// `None`: no limit.
     fn rate(&self, attempt: AttemptKind) -> Option<Rate> {
-        let limits = &self.limits;
+        let limits = self.limits();
         let per_minute = match attempt {
             AttemptKind::SessionId | AttemptKind::OwnSessionId => limits.wrong_ids_per_minute,
             AttemptKind::Login => limits.wrong_logins_per_minute,
@@ -145,7 +163,7 @@ impl AdmissionControl {
     /// The network that limits count under: that of the client, unless all that is known of it is its trusted proxy.
     pub fn network_of(&self, client: Option<SocketAddr>) -> Option<ClientNetwork> {
         let address = client?.ip();
-        (!self.limits.trusted_proxies.trusts(address)).then(|| address.into())
+        (!self.limits().trusted_proxies.trusts(address)).then(|| address.into())
     }
 
     /// The source of a session, for the limits. `client`: its address as far as it can be believed; `connection`: the peer of a
@@ -155,7 +173,7 @@ impl AdmissionControl {
         client: Option<SocketAddr>,
         connection: Option<SocketAddr>,
     ) -> SessionSource {
-        let is_stranger = |address: &SocketAddr| !self.limits.trusted_proxies.trusts(address.ip());
+        let is_stranger = |address: &SocketAddr| !self.limits().trusted_proxies.trusts(address.ip());
         SessionSource {
             client: client.filter(is_stranger).map(|address| address.ip()),
             connection: connection.filter(is_stranger),

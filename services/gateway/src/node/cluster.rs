@@ -5,6 +5,7 @@
 //! answers, and it has succeeded when all have ([`rpc`], [`queries`]). The clients of a dead node vanish from presence
 //! ([`presence`]). The memory broker has one node, and the same code path.
 
+pub mod drift;
 mod envelope;
 pub(super) mod hook_nodes;
 mod membership;
@@ -14,6 +15,7 @@ pub mod presence;
 mod queries;
 mod rpc;
 pub mod secret;
+pub mod subscription_count;
 
 use std::{
     fmt,
@@ -22,10 +24,11 @@ use std::{
     time::Duration,
 };
 
-use gorani_broker::Broker;
+use gorani_broker::{Broker, Member};
 use tokio::{sync::Semaphore, time::Instant};
 
 use self::{
+    drift::SettingsDrift,
     envelope::KINDS,
     membership::{MembershipChange, NodeDescription},
     own_address::Addresses,
@@ -36,7 +39,7 @@ use crate::{
     hooks::Hooks,
     hub::{history_reads::HistoryReads, removals::PRESENCE_TTL},
     metrics::Metrics,
-    session::shared::policy::Policy,
+    session::shared::current_policy::CurrentPolicy,
     settings::{MembershipSettings, Settings},
     tasks::Tasks,
 };
@@ -84,7 +87,7 @@ pub struct ClusterMember {
     started: Instant,
     settings: MembershipSettings,
     broker: Arc<dyn Broker>,
-    policy: Arc<Policy>,
+    policy: Arc<CurrentPolicy>,
     workers: Arc<Workers>,
     /// Scans of the workers that may be under way.
     scans: Semaphore,
@@ -93,6 +96,8 @@ pub struct ClusterMember {
     tasks: Tasks,
     pub(super) peers: Peers,
     addresses: Addresses,
+    /// Nodes whose settings differ from those of this one.
+    pub drift: SettingsDrift,
     /// Hooks of this node, if it has any.
     pub(super) hooks: OnceLock<Weak<Hooks>>,
 }
@@ -103,7 +108,7 @@ impl ClusterMember {
         settings: &Settings,
         started: Instant,
         broker: Arc<dyn Broker>,
-        policy: Arc<Policy>,
+        policy: Arc<CurrentPolicy>,
         workers: Arc<Workers>,
         reads: Arc<HistoryReads>,
         metrics: Arc<Metrics>,
@@ -123,6 +128,7 @@ impl ClusterMember {
             metrics,
             peers,
             addresses: Addresses::new(settings),
+            drift: SettingsDrift::default(),
             hooks: OnceLock::new(),
         });
         (cluster, mail)
@@ -147,6 +153,7 @@ impl ClusterMember {
             counts: self.local_counts(),
             address: self.addresses.own(),
             understands: KINDS,
+            settings: self.drift.own(),
         };
         let lease = self.settings.lease;
         let sent = Instant::now();
@@ -165,6 +172,7 @@ impl ClusterMember {
         self.metrics.cluster.members.set(i64::try_from(announced.members.len()).unwrap_or(i64::MAX));
         let MembershipChange { lapsed, died } =
             self.peers.view.lock().announced(&announced, sent, Instant::now());
+        self.tell_drift(&announced.members);
         let hooks = self.hooks.get().and_then(Weak::upgrade);
         if let Some(hooks) = &hooks {
             if !announced.renewed || lapsed {
@@ -185,6 +193,24 @@ impl ClusterMember {
             self.tasks.spawn(self.clone().reap_everywhere(node));
         }
         true
+    }
+
+    /// Names the nodes whose settings differ, once for each change.
+    fn tell_drift(&self, members: &Arc<[Member]>) {
+        let Some(differing) = self.drift.compare(members) else { return };
+        self.metrics.reload.differing_nodes.set(i64::try_from(differing.len()).unwrap_or(i64::MAX));
+        if differing.is_empty() {
+            tracing::info!("settings are equal on all nodes");
+        }
+        for (node, sections) in differing {
+            let name = self.peers.description(&node).name;
+            tracing::warn!(
+                node,
+                name,
+                sections = sections.join(", "),
+                "settings differ between this node and another one"
+            );
+        }
     }
 
     /// Ends the lease for good: the node is down, and nobody needs to wait for it.

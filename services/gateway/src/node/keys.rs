@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::{
     backend::{BackendTls, BackendTlsError},
-    session::shared::policy::Policy,
+    session::shared::current_policy::CurrentPolicy,
     settings::BackendTlsSettings,
 };
 
@@ -48,11 +48,11 @@ enum FetchError {
 
 /// Fetches the key set for the verifier of tokens.
 pub(super) struct KeyFetcher {
-    policy: Arc<Policy>,
+    policy: Arc<CurrentPolicy>,
 }
 
 impl KeyFetcher {
-    pub(super) fn new(policy: Arc<Policy>) -> Self {
+    pub(super) fn new(policy: Arc<CurrentPolicy>) -> Self {
         Self { policy }
     }
 
@@ -60,7 +60,7 @@ impl KeyFetcher {
     pub(super) async fn keep(self) {
         let mut failure = String::new();
         loop {
-            let Some(source) = self.policy.tokens.jwks_source() else {
+            let Some(source) = self.policy.get().tokens.jwks_source() else {
                 self.policy.key_wanted.notified().await;
                 continue;
             };
@@ -80,7 +80,7 @@ impl KeyFetcher {
             }
             tokio::time::sleep(FETCH_AT_MOST_EVERY).await;
             // Without keys the node is not ready, so no client comes whose token would ask for them.
-            if self.policy.tokens.awaits_keys() {
+            if self.policy.get().tokens.awaits_keys() {
                 continue;
             }
             let refresh = source.refresh.saturating_sub(FETCH_AT_MOST_EVERY);
@@ -114,10 +114,10 @@ impl KeyFetcher {
                 return Err(FetchError::Status(status));
             }
             let body = response.body().limit(KEY_SET_BYTES).await?;
-            if self.policy.tokens.jwks_source().is_none_or(|now| now.url != source.url) {
+            if self.policy.get().tokens.jwks_source().is_none_or(|now| now.url != source.url) {
                 return Err(FetchError::Changed);
             }
-            return Ok(self.policy.tokens.install_jwks(&body)?);
+            return Ok(self.policy.get().tokens.install_jwks(&body)?);
         }
         Err(FetchError::Redirects)
     }

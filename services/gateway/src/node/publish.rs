@@ -12,7 +12,7 @@ use crate::{
     disconnect::ErrorCode,
     hub::queue_consumers::FetchRequest,
     metrics::{Metrics, PublishOutcome},
-    session::shared::{IDEMPOTENCY_KEY_MAX_BYTES, IDEMPOTENCY_TTL, policy::Policy},
+    session::shared::{IDEMPOTENCY_KEY_MAX_BYTES, IDEMPOTENCY_TTL, current_policy::CurrentPolicy},
     settings::stomp::StompSettings,
 };
 
@@ -28,7 +28,7 @@ pub enum PublishSource {
 /// Publishes into the channels and queues of the broker.
 pub struct Publisher {
     broker: Arc<dyn Broker>,
-    policy: Arc<Policy>,
+    policy: Arc<CurrentPolicy>,
     metrics: Arc<Metrics>,
     /// Limits of a work queue.
     queue_limits: Arc<QueueLimits>,
@@ -37,7 +37,7 @@ pub struct Publisher {
 impl Publisher {
     pub(super) fn new(
         broker: Arc<dyn Broker>,
-        policy: Arc<Policy>,
+        policy: Arc<CurrentPolicy>,
         metrics: Arc<Metrics>,
         settings: &StompSettings,
     ) -> Self {
@@ -52,7 +52,7 @@ impl Publisher {
         skip_history: bool,
         idempotency_key: Option<String>,
     ) -> BoxFuture<'static, Result<Published, ErrorCode>> {
-        let options = self.policy.channel_retention(channel).and_then(|retention| {
+        let options = self.policy.get().channel_retention(channel).and_then(|retention| {
             let idempotency = match idempotency_key {
                 Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_MAX_BYTES => {
                     return Err(ErrorCode::BAD_REQUEST);

@@ -37,6 +37,7 @@ pub fn routes(settings: &Settings) -> ProxyRoutes {
             .collect::<BTreeSet<_>>()
     };
     ProxyRoutes {
+        is_configured: !configured.is_empty(),
         connect: id(ProxyEvent::Connect, &unnamed),
         refresh: id(ProxyEvent::Refresh, &unnamed),
         without_namespace: of_channels(&settings.channel.default_proxies),

@@ -54,7 +54,7 @@ pub async fn http_stream(
     local: web::Data<WorkerContext>,
 ) -> HttpResponse {
     answer_in_form(&request, &local, async |context, form| {
-        let most = local.node.policy.settings.message_max_bytes;
+        let most = local.node.policy.get().settings.message_max_bytes;
         let body = context.body(payload, most).await?;
         let commands = match form {
             ClientForm::Json => InboundMessage::Text(
@@ -109,7 +109,7 @@ fn open(
     let node = &context.local.node;
     let id = HttpSessionRegistry::new_id();
     let traits = TransportTraits { emulation: Some(id.clone()), form, ..TransportTraits::default() };
-    let session = ClientSession::new(node.policy.clone(), traits, Now::read());
+    let session = ClientSession::new(node.policy.get(), traits, Now::read());
     let session = session.with_login_limit(node.admission.login_limit(context.peer));
     let opened = ReceiverSession {
         session: Box::new(session.with_calls(context.calls(transport, form.name()))),
@@ -174,7 +174,8 @@ pub async fn emulation(
             ClientForm::Json => ESCAPED_BYTES,
             ClientForm::Protobuf => 1,
         };
-        let most = local.node.policy.settings.message_max_bytes.saturating_mul(escaped) + ENVELOPE_BYTES;
+        let most =
+            local.node.policy.get().settings.message_max_bytes.saturating_mul(escaped) + ENVELOPE_BYTES;
         let body = context.body(payload, most).await?;
         deliver(context, &forwarder, form, &body).await
     })
@@ -192,7 +193,7 @@ async fn deliver(
     if emulated.session.is_empty() || emulated.bytes == 0 {
         return Err(HttpRefusal::bad_request("session and data must be there"));
     }
-    if emulated.bytes > local.node.policy.settings.message_max_bytes {
+    if emulated.bytes > local.node.policy.get().settings.message_max_bytes {
         return Err(HttpRefusal::new(ErrorCode::LIMIT_EXCEEDED, "the commands are too large"));
     }
     match local.registry.owner(&emulated.node, &emulated.session) {

@@ -79,7 +79,7 @@ pub async fn poll(
 
 fn poll_query(request: &HttpRequest, node: &Node, settings: &PollSettings) -> Result<PollQuery, HttpRefusal> {
     let query = Query::parse(request.query_string());
-    let mut receive_query = receive_query(request.headers(), &query, &[], &node.policy.rules)?;
+    let mut receive_query = receive_query(request.headers(), &query, &[], &node.policy.get().rules)?;
     let known = IfNoneMatch::parse(request.headers());
     if receive_query.positions == Positions::default() && !receive_query.is_unreadable {
         // A client that has an answer has come as far as it says.
@@ -87,7 +87,7 @@ fn poll_query(request: &HttpRequest, node: &Node, settings: &PollSettings) -> Re
         receive_query.positions = known.positions().unwrap_or_default();
     }
     let limit = query.number("limit")?.unwrap_or(u64::from(settings.limit));
-    let limit = limit.clamp(1, u64::from(node.policy.settings.history_max));
+    let limit = limit.clamp(1, u64::from(node.policy.get().settings.history_max));
     let wait = Duration::from_secs(query.number("wait")?.unwrap_or(0)).min(settings.max_wait);
     // A request that names `*` or asks for the head alone does not want the answer's content: there is nothing to wait
     // for.
@@ -95,7 +95,7 @@ fn poll_query(request: &HttpRequest, node: &Node, settings: &PollSettings) -> Re
     Ok(PollQuery {
         receive_query,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
-        most_bytes: node.policy.settings.reply_max_bytes,
+        most_bytes: node.policy.get().settings.reply_max_bytes,
         wait,
         known,
     })
@@ -113,7 +113,7 @@ async fn answer(
     let poll = NewPoll { transport: &POLL, traits, receive_query, limit, wait: asked.wait };
     let begun = poll.begin(context).await;
     let BegunPoll { session, channels, pending: _pending } =
-        begun.map_err(|refused| HttpRefusal::of_connect(refused, &node.policy.settings))?;
+        begun.map_err(|refused| HttpRefusal::of_connect(refused, &node.policy.get().settings))?;
     if channels.is_empty() {
         return Err(HttpRefusal::bad_request(
             "no channels: name some (channels=a,b), or send a token that does",

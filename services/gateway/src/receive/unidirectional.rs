@@ -56,7 +56,7 @@ pub async fn uni_http_stream(
     local: web::Data<WorkerContext>,
 ) -> HttpResponse {
     answer(&request, &local, async |context| {
-        let most = local.node.policy.settings.message_max_bytes;
+        let most = local.node.policy.get().settings.message_max_bytes;
         let body = context.body(payload, most).await?;
         let receive_query = read_query(context, &body)?;
         if is_head(&request) {
@@ -97,7 +97,7 @@ async fn stream_events(
     context: &RequestContext<'_>,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpRefusal> {
-    let body = context.body(payload, context.local.node.policy.settings.message_max_bytes).await?;
+    let body = context.body(payload, context.local.node.policy.get().settings.message_max_bytes).await?;
     let receive_query = read_query(context, &body)?;
     if is_head(context.request) {
         check(context, &receive_query)?;
@@ -112,7 +112,7 @@ async fn stream_events(
 
 fn read_query(context: &RequestContext<'_>, body: &[u8]) -> Result<ReceiveQuery, HttpRefusal> {
     let query = Query::parse(context.request.query_string());
-    receive_query(context.request.headers(), &query, body, &context.local.node.policy.rules)
+    receive_query(context.request.headers(), &query, body, &context.local.node.policy.get().rules)
 }
 
 /// True if a receiver would be let in.
@@ -120,7 +120,7 @@ fn check(context: &RequestContext<'_>, receive_query: &ReceiveQuery) -> Result<(
     context.check_capacity()?;
     let node = &context.local.node;
     Ok(receiver::check(
-        node.policy.clone(),
+        node.policy.get(),
         receive_query,
         node.admission.login_limit(context.peer),
         Now::read(),
@@ -137,7 +137,7 @@ fn open(
 ) -> Result<PipeReader, HttpRefusal> {
     let node = &context.local.node;
     let traits = TransportTraits { format, ..TransportTraits::default() };
-    let session = UniSession::new(node.policy.clone(), traits, receive_query, Now::read());
+    let session = UniSession::new(node.policy.get(), traits, receive_query, Now::read());
     let session = session.with_login_limit(node.admission.login_limit(context.peer));
     let session = Box::new(session.with_calls(context.calls(transport, "json")));
     context.open(ReceiverSession { session, transport, encoding, writer, id: None, commands: Vec::new() })
@@ -146,7 +146,9 @@ fn open(
 /// Waits until the session has begun.
 async fn begun(context: &RequestContext<'_>, body: &PipeReader) -> Result<(), HttpRefusal> {
     match body.begun().await {
-        Some(Err(refused)) => Err(HttpRefusal::of_connect(refused, &context.local.node.policy.settings)),
+        Some(Err(refused)) => {
+            Err(HttpRefusal::of_connect(refused, &context.local.node.policy.get().settings))
+        }
         Some(Ok(_)) | None => Ok(()),
     }
 }

@@ -1,32 +1,45 @@
-//! Reading the settings again while the node runs: what of them is put in place at once, and what waits for a restart. Record 46.
+//! Reading the settings again while the node runs: what of them is put in place at once, and what waits for a restart. Records 46 and 61.
 //!
 //! The order is what makes it safe: everything is read and checked before anything is changed, so a file with a mistake changes
-//! nothing. What can be replaced while the node runs is listed in [`LIVE`] and put in place by [`Reloader::apply`].
+//! nothing. What can be replaced while the node runs is listed in [`crate::settings::live`] and put in place by [`Reloader::apply`].
 
-use std::sync::Arc;
+mod effects;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
 
 use gorani_auth::TokenSettings;
-use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
+use self::effects::effects;
 use super::tls::{Certificates, TlsError};
 use crate::{
-    node::Node,
-    proxy::ProxyFilesError,
-    settings::{Settings, SettingsError},
+    hooks::deliver::ReadHookFiles,
+    node::{Node, live::ReloadRequest},
+    proxy::{ProxyFilesError, pool::ReadProxyFiles},
+    settings::{
+        ReloadReport, Settings, SettingsError,
+        reload_report::{NewCertificate, differences},
+    },
+    telemetry::{self, LogLevelError},
 };
 
 /// Reads the settings, as the start did. It may block.
 pub type LoadSettings = Arc<dyn Fn() -> Result<Settings, SettingsError> + Send + Sync>;
-
-/// Settings that a reload puts in place, by the beginnings of their keys. Every other one waits for a restart.
-const LIVE: [&str; 3] = ["token.", "http.tls.", "stomp.tcp.tls."];
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    #[error("{0}; the settings as a whole are good, so a restart takes them")]
+    NeedsRestart(SettingsError),
+    #[error("settings: {0}")]
+    Log(#[from] LogLevelError),
     #[error("tls: {0}")]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -35,16 +48,15 @@ enum ReloadError {
     Interrupted(#[from] tokio::task::JoinError),
 }
 
-/// The outcome of a reload.
-struct Reloaded {
-    /// Keys of settings that were put in place.
-    changed: Vec<String>,
-    /// Keys of settings that differ from those that the node runs with.
-    pending: Vec<String>,
-    /// Listeners with another certificate, and its fingerprint.
-    certificates: Vec<(&'static str, String)>,
-    /// Tokens that were good until now are refused.
-    is_secret_dropped: bool,
+/// What was read and checked, and nothing of it is in place.
+struct CheckedSettings {
+    /// As they were read.
+    loaded: Settings,
+    /// The running ones with the live ones of those.
+    merged: Settings,
+    certificates: Certificates,
+    proxy_files: ReadProxyFiles,
+    hook_files: Option<ReadHookFiles>,
 }
 
 /// Puts settings in place that were changed while the node runs.
@@ -52,181 +64,210 @@ pub struct Reloader {
     node: Arc<Node>,
     certificates: Certificates,
     load: LoadSettings,
-    /// The settings that the node runs with.
-    running: Settings,
+    /// As they were read the last time, with what waits for a restart.
+    loaded: Settings,
+    /// Why the last reload was refused; the same refusal is told once.
+    refusal: Option<String>,
 }
 
 impl Reloader {
-    /// `running`: the settings of the start, as they were loaded.
-    pub fn new(node: Arc<Node>, certificates: Certificates, load: LoadSettings, running: Settings) -> Self {
-        Self { node, certificates, load, running }
+    /// The reloader of a node that runs with the settings of its start.
+    pub fn new(node: Arc<Node>, certificates: Certificates, load: LoadSettings) -> Self {
+        let loaded = (*node.live.running()).clone();
+        Self { node, certificates, load, loaded, refusal: None }
     }
 
-    /// Reloads at each request, one after the other, until nobody can send any more.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<()>) {
-        while requests.recv().await.is_some() {
-            let result = self.reload().await;
-            self.node.metrics.reload.count(result.is_ok());
-            match result {
-                Ok(reloaded) => reloaded.log(),
-                Err(error) => {
-                    tracing::error!(%error, "settings not reloaded; the node goes on with those before")
+    /// Reloads at each signal and at each request to the node, one after the other; looks at the file and at the certificates at the
+    /// intervals that the settings say.
+    pub async fn run(mut self, mut signals: mpsc::Receiver<()>) {
+        let Some(mut requests) = self.node.live.reload_requests() else { return };
+        let mut is_signalled = true;
+        let (mut watched, mut renewed) = (Instant::now(), Instant::now());
+        loop {
+            let intervals = self.node.live.running().settings.clone();
+            tokio::select! {
+                signal = signals.recv(), if is_signalled => match signal {
+                    Some(()) => drop(self.reload_and_log().await),
+                    None => is_signalled = false,
+                },
+                Some(ReloadRequest { dry_run, answer }) = requests.recv() => {
+                    let report = if dry_run { self.dry_run().await } else { self.reload_and_log().await };
+                    // Whoever asked may have gone meanwhile.
+                    let _ = answer.send(report.map_err(|error| error.to_string()));
+                }
+                () = due(watched, intervals.watch) => {
+                    self.watch().await;
+                    watched = Instant::now();
+                }
+                () = due(renewed, intervals.certificates) => {
+                    self.renew_certificates().await;
+                    renewed = Instant::now();
                 }
             }
         }
     }
 
-    async fn reload(&mut self) -> Result<Reloaded, ReloadError> {
-        let (load, proxies) = (self.load.clone(), self.node.proxies.clone());
-        let hooks = self.node.hook_delivery.clone();
-        let read = move || {
-            let settings = load()?;
-            let certificates = Certificates::open(&settings)?;
-            let hook_files = hooks.map(|hooks| hooks.read_files()).transpose()?;
-            Ok::<_, ReloadError>((settings, certificates, proxies.read_files()?, hook_files))
-        };
-        let (settings, certificates, proxy_files, hook_files) = tokio::task::spawn_blocking(read).await??;
-        let reloaded = self.apply(settings, &certificates)?;
-        // Their names wait for a restart; what is in them does not.
-        self.node.proxies.replace_files(proxy_files);
-        if let (Some(hooks), Some(files)) = (&self.node.hook_delivery, &hook_files) {
-            hooks.replace_files(files);
-        }
-        Ok(reloaded)
-    }
-
-    fn apply(&mut self, settings: Settings, read: &Certificates) -> Result<Reloaded, ReloadError> {
-        let before = self.running.clone();
-        let replaced = self.node.policy.replace_token_settings(&settings.token);
-        replaced.map_err(|error| SettingsError::Value { key: "token", problem: error.to_string() })?;
-        let certificates = self.certificates.replace_by(read);
-        self.running.token = settings.token.clone();
-        // A listener begins and ends to speak TLS with the node alone.
-        for (running, next) in [
-            (&mut self.running.http.tls, &settings.http.tls),
-            (&mut self.running.stomp.tcp.tls, &settings.stomp.tcp.tls),
-        ] {
-            if running.is_on() && next.is_on() {
-                running.clone_from(next);
+    async fn reload_and_log(&mut self) -> Result<ReloadReport, ReloadError> {
+        let result = self.reload().await;
+        self.node.metrics.reload.count(result.is_ok());
+        match &result {
+            Ok(report) => log(report),
+            Err(error) => {
+                tracing::error!(%error, "settings not reloaded; the node goes on with those before");
             }
         }
-        let is_live = |key: &String| LIVE.iter().any(|live| key.starts_with(live));
-        Ok(Reloaded {
-            changed: changed_keys(&before, &self.running).into_iter().filter(is_live).collect(),
-            pending: changed_keys(&self.running, &settings),
-            certificates,
-            is_secret_dropped: drops_secret(&before.token, &settings.token),
-        })
+        self.refusal = result.as_ref().err().map(ToString::to_string);
+        result
     }
-}
 
-impl Reloaded {
-    fn log(&self) {
-        tracing::info!(changed = self.changed.join(", "), "settings reloaded");
-        for (listener, fingerprint) in &self.certificates {
-            tracing::info!(listener, fingerprint, "certificate replaced; new TLS handshakes get it");
-        }
-        if self.is_secret_dropped {
+    async fn reload(&mut self) -> Result<ReloadReport, ReloadError> {
+        let read = self.read().await?;
+        let before = self.node.live.running();
+        let mut report = self.report(&before, &read, false).await;
+        report.certificates = self.apply(read, &before)?;
+        if drops_secret(&before.token, &self.node.live.running().token) {
             tracing::warn!(
                 "the token secret was replaced and is not in token.hmac_secret_previous; tokens signed by it are refused from now on"
             );
         }
-        if !self.pending.is_empty() {
-            tracing::warn!(settings = self.pending.join(", "), "changed settings wait for a restart");
+        Ok(report)
+    }
+
+    async fn dry_run(&self) -> Result<ReloadReport, ReloadError> {
+        let read = self.read().await?;
+        let mut report = self.report(&self.node.live.running(), &read, true).await;
+        report.certificates = certificates(self.certificates.differing_from(&read.certificates));
+        Ok(report)
+    }
+
+    /// Reads all of it, and checks that the node can run with the live ones.
+    async fn read(&self) -> Result<CheckedSettings, ReloadError> {
+        let (load, proxies, running) =
+            (self.load.clone(), self.node.proxies.clone(), self.node.live.running());
+        let hooks = self.node.hook_delivery.clone();
+        let read = move || {
+            let loaded = load()?;
+            telemetry::check_level(&loaded.log.level)?;
+            let merged = running.with_live(&loaded);
+            // A live setting may need one that waits for a restart: a namespace a proxy that is new.
+            merged.validate().map_err(ReloadError::NeedsRestart)?;
+            let certificates = Certificates::open(&loaded)?;
+            Ok::<_, ReloadError>(CheckedSettings {
+                loaded,
+                merged,
+                certificates,
+                proxy_files: proxies.read_files()?,
+                hook_files: hooks.map(|hooks| hooks.read_files()).transpose()?,
+            })
+        };
+        tokio::task::spawn_blocking(read).await?
+    }
+
+    async fn report(&self, before: &Settings, read: &CheckedSettings, dry_run: bool) -> ReloadReport {
+        ReloadReport {
+            dry_run,
+            fingerprint: read.merged.fingerprint(),
+            live: differences(before, &read.merged),
+            restart: differences(&read.merged, &read.loaded),
+            certificates: Vec::new(),
+            effects: effects(&self.node, before, &read.merged).await,
         }
     }
+
+    /// Puts in place what was read. What can fail comes first.
+    fn apply(
+        &mut self,
+        read: CheckedSettings,
+        before: &Settings,
+    ) -> Result<Vec<NewCertificate>, ReloadError> {
+        let CheckedSettings { loaded, merged, certificates: read, proxy_files, hook_files } = read;
+        let level = merged.log.level.clone();
+        self.node.live.apply_settings(merged)?;
+        if level != before.log.level {
+            telemetry::set_level(&level)?;
+        }
+        // The names of their files wait for a restart; what is in them does not.
+        self.node.proxies.replace_files(proxy_files);
+        if let (Some(hooks), Some(files)) = (&self.node.hook_delivery, &hook_files) {
+            hooks.replace_files(files);
+        }
+        let pending = differences(&self.node.live.running(), &loaded).len();
+        self.node.metrics.reload.restart_pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
+        self.loaded = loaded;
+        Ok(certificates(self.certificates.replace_by(&read)))
+    }
+
+    /// Reloads where the settings are no longer those that were read the last time. The same refusal is told once.
+    async fn watch(&mut self) {
+        let load = self.load.clone();
+        let read = tokio::task::spawn_blocking(move || load()).await;
+        let read = read.map_err(ReloadError::from).and_then(|read| read.map_err(ReloadError::from));
+        let is_same = match &read {
+            Ok(settings) => *settings == self.loaded && self.refusal.is_none(),
+            Err(error) => self.refusal.as_ref() == Some(&error.to_string()),
+        };
+        if !is_same {
+            let refusal = self.refusal.clone();
+            if let Err(error) = self.reload_quietly(refusal).await {
+                tracing::debug!(%error, "settings are still refused");
+            }
+        }
+    }
+
+    /// Reloads, and tells a refusal only where it is not this one.
+    async fn reload_quietly(&mut self, refusal: Option<String>) -> Result<(), ReloadError> {
+        if refusal.is_some()
+            && let Err(error) = self.read().await
+            && refusal == Some(error.to_string())
+        {
+            return Err(error);
+        }
+        self.reload_and_log().await.map(drop)
+    }
+
+    /// Reads the files of certificates again, whose names stay.
+    async fn renew_certificates(&mut self) {
+        let running = self.node.live.running();
+        let read = tokio::task::spawn_blocking(move || Certificates::open(&running)).await;
+        match read.map_err(ReloadError::from).and_then(|read| read.map_err(ReloadError::from)) {
+            Ok(read) => certificates(self.certificates.replace_by(&read)).iter().for_each(log_certificate),
+            Err(error) => {
+                tracing::error!(%error, "certificates not renewed; the listeners go on with those before")
+            }
+        }
+    }
+}
+
+/// Ready when the interval is over; never where it is zero.
+async fn due(since: Instant, interval: Duration) {
+    if interval.is_zero() { std::future::pending().await } else { sleep_until(since + interval).await }
+}
+
+fn certificates(changed: Vec<(&'static str, String)>) -> Vec<NewCertificate> {
+    changed.into_iter().map(|(listener, fingerprint)| NewCertificate { listener, fingerprint }).collect()
+}
+
+fn log(report: &ReloadReport) {
+    let keys = |changes: &[crate::settings::reload_report::SettingChange]| {
+        changes.iter().map(|change| change.key.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    tracing::info!(changed = keys(&report.live), fingerprint = report.fingerprint, "settings reloaded");
+    report.certificates.iter().for_each(log_certificate);
+    for effect in &report.effects {
+        tracing::info!(effect, "effect of the reload");
+    }
+    if !report.restart.is_empty() {
+        tracing::warn!(settings = keys(&report.restart), "changed settings wait for a restart");
+    }
+}
+
+fn log_certificate(certificate: &NewCertificate) {
+    let NewCertificate { listener, fingerprint } = certificate;
+    tracing::info!(listener, fingerprint, "certificate replaced; new TLS handshakes get it");
 }
 
 /// True if the secret of today is neither the secret of tomorrow nor the one before it.
 fn drops_secret(today: &TokenSettings, tomorrow: &TokenSettings) -> bool {
     let secret = &today.hmac_secret;
     !secret.is_empty() && *secret != tomorrow.hmac_secret && *secret != tomorrow.hmac_secret_previous
-}
-
-/// The keys whose values differ, never with the values, which may be secrets.
-fn changed_keys(before: &Settings, after: &Settings) -> Vec<String> {
-    let mut changed = Vec::new();
-    if let (Ok(old), Ok(new)) = (serde_json::to_value(before), serde_json::to_value(after)) {
-        compare("", &old, &new, &mut changed);
-    }
-    // Passwords and credentials in addresses are not written, so a change of them alone has no key that shows it.
-    for (section, differs) in [
-        ("broker", before.broker != after.broker),
-        ("stomp", before.stomp != after.stomp),
-        ("cluster", before.cluster != after.cluster),
-        ("client.proxy", before.client.proxy != after.client.proxy),
-        ("channel.proxy", before.channel.proxy != after.channel.proxy),
-        ("rpc", before.rpc != after.rpc),
-        ("proxies", before.proxies != after.proxies),
-    ] {
-        if differs && !changed.iter().any(|key| key.starts_with(section)) {
-            changed.push(section.to_owned());
-        }
-    }
-    changed
-}
-
-fn compare(key: &str, old: &Value, new: &Value, changed: &mut Vec<String>) {
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            let names = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
-            for name in names {
-                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                let value = |map: &serde_json::Map<String, Value>| map.get(name).cloned().unwrap_or_default();
-                compare(&key, &value(old), &value(new), changed);
-            }
-        }
-        (old, new) if old != new => changed.push(key.to_owned()),
-        _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    #[test]
-    fn a_change_is_told_by_its_key_and_never_by_its_value() {
-        let before = Settings::default();
-        let mut after = before.clone();
-        assert_eq!(changed_keys(&before, &after), [""; 0]);
-        after.token.hmac_secret = "hidden".to_owned();
-        after.client.max_subscriptions += 1;
-        after.broker.redis.password = "hidden".to_owned();
-        let mut changed = changed_keys(&before, &after);
-        changed.sort();
-        assert_eq!(changed.len(), 3, "{changed:?}");
-        assert!(changed[0].starts_with("broker"), "{changed:?}");
-        assert_eq!(changed[1..], ["client.max_subscriptions", "token.hmac_secret"]);
-    }
-
-    #[test]
-    fn every_live_setting_is_one() {
-        let settings = serde_json::to_value(Settings::default()).unwrap();
-        for live in LIVE {
-            let section = format!("/{}", live.trim_end_matches('.').replace('.', "/"));
-            assert!(settings.pointer(&section).is_some_and(Value::is_object), "{live}");
-        }
-    }
-
-    #[test]
-    fn a_secret_is_dropped_where_neither_of_the_next_two_is_it() {
-        let secrets = |now: &str, previous: &str| TokenSettings {
-            hmac_secret: now.to_owned(),
-            hmac_secret_previous: previous.to_owned(),
-            ..TokenSettings::default()
-        };
-        for (today, tomorrow, expected) in [
-            (secrets("a", ""), secrets("b", "a"), false),
-            (secrets("a", ""), secrets("a", ""), false),
-            (secrets("", ""), secrets("b", ""), false),
-            (secrets("b", "a"), secrets("b", ""), false),
-            (secrets("a", ""), secrets("b", ""), true),
-            (secrets("a", ""), secrets("", ""), true),
-            (secrets("b", "a"), secrets("c", "a"), true),
-        ] {
-            assert_eq!(drops_secret(&today, &tomorrow), expected, "{today:?} {tomorrow:?}");
-        }
-    }
 }

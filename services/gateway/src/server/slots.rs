@@ -81,8 +81,7 @@ impl Slots {
         if self.is_draining.get() {
             return None;
         }
-        let network =
-            peer.filter(|peer| !self.settings.trusted_proxies.trusts(*peer)).map(ClientNetwork::from);
+        let network = peer.filter(|peer| !self.node.admission.trusts(*peer)).map(ClientNetwork::from);
         let before = usize::try_from(self.node.metrics.accept.open.inc()).unwrap_or(0);
         let is_reserved = before >= self.limits.connections && !self.shed_for_another();
         if is_reserved {

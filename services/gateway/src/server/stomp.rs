@@ -5,7 +5,6 @@ use std::{
     net::{SocketAddr, TcpListener},
     rc::Rc,
     sync::Arc,
-    time::Duration,
 };
 
 use actix_server::ServerBuilder;
@@ -79,8 +78,6 @@ struct StompListener {
     worker: Rc<Worker>,
     slots: Rc<Slots>,
     endpoint: StompEndpoint,
-    /// Time for a client's first bytes: `client.connect_timeout`.
-    connect_timeout: Duration,
 }
 
 impl StompListener {
@@ -90,7 +87,6 @@ impl StompListener {
             worker: own_worker(node),
             slots: own_slots(node, &settings.http, limits),
             endpoint: StompEndpoint::new(node.clone(), settings),
-            connect_timeout: settings.client.connect_timeout,
         })
     }
 
@@ -102,7 +98,8 @@ impl StompListener {
 
     /// Starts a session with the client's first bytes, so that a silent client takes no slot of a session.
     async fn serve(&self, mut stream: impl OnAccepted) {
-        match tokio::time::timeout(self.connect_timeout, poll_fn(|task| stream.poll_first(task))).await {
+        let connect_timeout = self.node.policy.get().settings.connect_timeout;
+        match tokio::time::timeout(connect_timeout, poll_fn(|task| stream.poll_first(task))).await {
             Ok(Ok(true)) => {
                 let peer = stream.accepted().peer();
                 stream.accepted_mut().slot.keep_for_session();

@@ -144,6 +144,17 @@ impl Certificates {
         self.0.iter().find(|certificate| certificate.listener == listener).cloned()
     }
 
+    /// The sections of the settings whose certificate those others would replace, each with the fingerprint of the other one.
+    pub(super) fn differing_from(&self, read: &Self) -> Vec<(&'static str, String)> {
+        let differing = self.0.iter().filter_map(|certificate| {
+            let next = read.of(certificate.listener)?;
+            let next = next.current.read();
+            let differs = certificate.current.read().chain != next.chain;
+            differs.then(|| (certificate.listener.section(), next.fingerprint()))
+        });
+        differing.collect()
+    }
+
     /// Puts certificates that were read anew in the place of those of the same listeners, for handshakes from now on. Returns the
     /// sections of the settings whose certificate is another one, with its fingerprint. A listener that the others lack keeps
     /// its own: it goes on with TLS until the node starts anew.

@@ -231,6 +231,7 @@ impl Session for ClientSession {
     fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
 
     fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {
+        Policy::renew(&mut self.policy);
         let form = self.traits.form;
         let frame = match (message, form) {
             (Incoming::Text(text), ClientForm::Json) => text.as_bytes(),
@@ -251,6 +252,7 @@ impl Session for ClientSession {
     }
 
     fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions) {
+        Policy::renew(&mut self.policy);
         match signal {
             Signal::Timer => self.timer(now, actions),
             Signal::Disconnect(disconnect) => self.end_after_calls(disconnect, now, actions),
@@ -264,6 +266,7 @@ impl Session for ClientSession {
     }
 
     fn outcome(&mut self, ticket: Ticket, outcome: Outcome, now: Now, actions: &mut Actions) {
+        Policy::renew(&mut self.policy);
         let Some(pending) = self.pending.remove(&ticket) else { return };
         if self.pending.is_empty() {
             self.pending = HashMap::new();
@@ -305,6 +308,7 @@ impl Session for ClientSession {
     }
 
     fn resume(&mut self, now: Now, actions: &mut Actions) {
+        Policy::renew(&mut self.policy);
         self.budget.begin();
         if !self.write_large_reply(now, actions) || self.large_replies.is_empty() {
             self.run_waiting(now, actions);

@@ -1,6 +1,7 @@
 //! Rules that hold for the sessions of several protocols, each written once.
 //!
 //! - [`policy`]: who a client is and what it may: tokens, channel rules, and what a refusal means; [`login_limit`]: failed logins.
+//! - [`current_policy`]: the policy that counts now, which a reload replaces.
 //! - [`proxied`]: the calls to the backend that a session makes, and what follows from its answers.
 //! - `deadlines`: pings, and the expiry of connections and subscriptions.
 //! - [`recovery`]: what the options of a channel give of its stream.
@@ -9,6 +10,7 @@
 
 use std::time::Duration;
 
+pub mod current_policy;
 pub(in crate::session) mod deadlines;
 pub(in crate::session) mod input_budget;
 pub mod login_limit;

@@ -271,7 +271,6 @@ impl StompSession {
 
 impl Session for StompSession {
     session_methods!(none: poll_outside principal failed);
-
     fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
 
     fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {
@@ -280,7 +279,7 @@ impl Session for StompSession {
             Incoming::Binary(data) | Incoming::Part { data, .. } => data,
         };
         self.clock.on_input(now);
-        self.budget.begin();
+        self.begin_turn();
         if self.undecoded.is_empty() {
             self.decode(&mut bytes, now, actions);
         }
@@ -288,19 +287,20 @@ impl Session for StompSession {
     }
 
     fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions) {
+        Policy::renew(&mut self.policy);
         match signal {
             Signal::Timer => self.timer(now, actions),
             Signal::Disconnect(disconnect) => self.end_in_order(disconnect, now, actions),
             Signal::Insufficient(channel) => {
                 self.lose(&channel, Disconnect::INSUFFICIENT_STATE.reason.as_ref(), actions);
             }
-            // Each message carries its epoch.
-            Signal::EpochEnded(_) => {}
+            Signal::EpochEnded(_) => {} // Each message carries its epoch.
             Signal::Command(command) => self.run_backend_command(&command, now, actions),
         }
     }
 
     fn outcome(&mut self, ticket: Ticket, outcome: Outcome, now: Now, actions: &mut Actions) {
+        Policy::renew(&mut self.policy);
         if self.state == StompState::Ended {
             return;
         }
@@ -373,7 +373,7 @@ impl Session for StompSession {
     }
 
     fn resume(&mut self, now: Now, actions: &mut Actions) {
-        self.budget.begin();
+        self.begin_turn();
         if !self.write_recovered(now, actions) {
             self.go_on(now, actions);
         }

@@ -26,7 +26,6 @@ use super::{
 };
 use crate::{
     disconnect::Disconnect,
-    refusal_log::RefusalLog,
     session_command::{ServerSubscribe, SessionCommand, SessionTarget},
     settings::ClientSettings,
 };
@@ -47,12 +46,15 @@ pub(in crate::session) fn policy(namespaces: Value, settings: ClientSettings) ->
         settings,
         node_id: "0badcafe".into(),
         node_name: "tests".into(),
+        api_keys: Default::default(),
+        origins: Default::default(),
+        replaced_by: Default::default(),
         proxies: Default::default(),
         proxy_counts: Default::default(),
         hooks_want_meta: false,
         call_grace: Duration::from_secs(5),
-        key_wanted: tokio::sync::Notify::new(),
-        log: RefusalLog::default(),
+        key_wanted: Default::default(),
+        log: Default::default(),
     })
 }
 

@@ -84,16 +84,14 @@ impl TokenVerifier {
         Ok(Self { current: RwLock::new(current) })
     }
 
-    /// Puts other settings in the place of those there are, for all threads at once: from the next check on only their keys and
-    /// conditions count. Keys that are fetched from an address are replaced by the next fetch and not before, so nobody is refused while
-    /// an address does not answer. Settings that are refused change nothing.
-    pub fn replace(&self, settings: &TokenSettings) -> Result<(), AuthSettingsError> {
+    /// A verifier with other settings that takes the place of this one: only their keys and conditions count. Keys that were fetched from
+    /// an address stay until the next fetch, so nobody is refused while an address does not answer.
+    pub fn renewed(&self, settings: &TokenSettings) -> Result<Self, AuthSettingsError> {
         let (keys, written) = (SettingsKeys::read(settings)?, written_jwks(settings)?);
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let are_fetched = keys.jwks_source.is_some() && !current.jwks.is_empty();
-        let jwks = if are_fetched { current.jwks.clone() } else { Arc::new(written) };
-        *current = CurrentKeys { settings: Arc::new(keys), jwks };
-        Ok(())
+        let fetched = self.current().jwks;
+        let are_fetched = keys.jwks_source.is_some() && !fetched.is_empty();
+        let jwks = if are_fetched { fetched } else { Arc::new(written) };
+        Ok(Self { current: RwLock::new(CurrentKeys { settings: Arc::new(keys), jwks }) })
     }
 
     /// True if there is any key, or a URL to fetch keys from. If not, every token is invalid.

@@ -234,7 +234,7 @@ async fn presence_of_a_hundred_thousand_is_read_in_pages_and_counted_without_rea
     let (status, code, sentence) = api.refused("presence", json!({"channel": "seen:crowd"})).await;
     assert_eq!((status, code), (413, 106), "{sentence}");
     // As the client protocol asks, which has no pages.
-    let most_bytes = api.node.policy.settings.reply_max_bytes as u64;
+    let most_bytes = api.node.policy.get().settings.reply_max_bytes as u64;
     let whole = api.node.presence.clients(ReadSource::Client, "seen:crowd", most_bytes).await;
     assert_eq!(whole, Err(ErrorCode::PRESENCE_TOO_LARGE));
     let (mut seen, mut request) =

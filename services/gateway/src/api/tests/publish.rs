@@ -26,7 +26,7 @@ async fn data_is_kept_byte_for_byte() {
     let odd = r#"{ "big":123456789012345678901234567890.10,"a":1 ,"a":2,"u":"\u00e9\ud800", "e":1E400 }"#;
     let body = format!(r#"{{"channel":"kept:a","data":{odd}}}"#);
     assert_eq!(api.raw("publish", body).await.0, 200);
-    let retention = api.node.policy.channel_retention("kept:a").unwrap();
+    let retention = api.node.policy.get().channel_retention("kept:a").unwrap();
     let query = gorani_broker::HistoryQuery { limit: 1, ..Default::default() };
     let page = api.node.broker().history("kept:a", query, retention).await.unwrap();
     assert_eq!(page.publications[0].data, odd.as_bytes());
@@ -46,7 +46,7 @@ async fn all_fields_reach_the_publication() {
         "idempotency_key": "k", "skip_history": false,
     });
     api.ok("publish", body).await;
-    let retention = api.node.policy.channel_retention("kept:a").unwrap();
+    let retention = api.node.policy.get().channel_retention("kept:a").unwrap();
     let query = gorani_broker::HistoryQuery { limit: 1, ..Default::default() };
     let page = api.node.broker().history("kept:a", query, retention).await.unwrap();
     let publication = &page.publications[0];
@@ -70,7 +70,7 @@ async fn bytes_that_are_json_are_published_as_json() {
         (&*too_deep, gorani_broker::DataKind::Binary),
     ] {
         api.ok("broadcast", json!({"channels": ["kept:a"], "b64data": base64})).await;
-        let retention = api.node.policy.channel_retention("kept:a").unwrap();
+        let retention = api.node.policy.get().channel_retention("kept:a").unwrap();
         let query = gorani_broker::HistoryQuery { limit: 1, reverse: true, ..Default::default() };
         let page = api.node.broker().history("kept:a", query, retention).await.unwrap();
         assert_eq!(page.publications[0].kind, kind, "{base64}");

@@ -6,7 +6,7 @@ use crate::connection::state::mailbox_capacity;
 #[actix_rt::test]
 async fn a_mailbox_takes_so_many_requests_and_the_next_is_told_that_the_session_is_busy() {
     let (bench, _reader) = Bench::open(OVER_REQUESTS, PLENTY).await;
-    let capacity = mailbox_capacity(bench.local.node.policy.settings.max_subscriptions);
+    let capacity = mailbox_capacity(bench.local.node.policy.get().settings.max_subscriptions);
     let mut brought = Vec::new();
     let refused = loop {
         let (messages, taken) = InboundMessages::new(["x".to_owned()]);

@@ -37,7 +37,7 @@ impl AdmissionControl {
 
     /// True if there is room for no further session now. Nothing is taken: [`Self::acquire_permit`] may be refused all the same.
     pub fn is_full(&self) -> bool {
-        self.connections() >= self.limits.max_connections
+        self.connections() >= self.limits().max_connections
     }
 
     /// Takes a slot for a session, which has not authenticated yet: [`ConnectionPermit::authenticated`].
@@ -55,7 +55,7 @@ impl AdmissionControl {
     fn try_acquire_permit(self: &Arc<Self>, source: &SessionSource) -> Result<ConnectionPermit, NoPermit> {
         let mut place = ConnectionPermit { admission: self.clone(), unauthenticated: None };
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        let limits = &self.limits;
+        let limits = self.limits();
         if before >= limits.max_connections {
             return Err(NoPermit::Full);
         }

@@ -189,7 +189,7 @@ mod tests {
 
     /// The text is what nodes of every version write and read.
     #[test]
-    fn every_order_is_written_as_other_versions_write_it_and_read_as_it_was() {
+    fn every_golden_order_is_written_as_other_versions_write_it_and_read_as_it_was() {
         let subscribe = ServerSubscribe {
             channel: "a".to_owned(),
             info: r#"{"name":"고라니"}"#.into(),

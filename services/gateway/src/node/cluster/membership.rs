@@ -190,6 +190,9 @@ pub(super) struct NodeDescription {
     pub(super) address: String,
     /// The kinds of requests that it understands: see [`super::envelope::KINDS`]; 0 if it lists none.
     pub(super) understands: u64,
+    /// Fingerprints of settings that must be equal on all nodes, by section; none from older nodes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) settings: BTreeMap<String, String>,
 }
 
 impl NodeDescription {
@@ -318,5 +321,15 @@ mod tests {
         let other = NodeDescription::read(br#"{"version":"9","mood":"good"}"#);
         assert_eq!(other, NodeDescription { version: "9".to_owned(), ..NodeDescription::default() });
         assert_eq!(NodeDescription::read(b"?"), NodeDescription::default());
+    }
+
+    /// As a node of the version before fingerprints has written it; it is never changed.
+    #[test]
+    fn a_golden_lease_of_a_released_version_is_read() {
+        let lease = br#"{"name":"n1","version":"0.1.0","uptime_s":7,"counts":{"clients":3,"users":2,"channels":1,"subscriptions":4},"address":"10.0.0.1:8000","understands":511}"#;
+        let read = NodeDescription::read(lease);
+        assert_eq!((read.name.as_str(), read.version.as_str(), read.uptime_s), ("n1", "0.1.0", 7));
+        assert_eq!((read.counts.clients, read.counts.subscriptions, read.understands), (3, 4, 511));
+        assert_eq!((read.address.as_str(), read.settings.len()), ("10.0.0.1:8000", 0));
     }
 }

@@ -216,8 +216,9 @@ impl UserConnectionLimit {
 impl ClusterMember {
     /// Looks through the channels that have subscribers here.
     pub(super) async fn reap_everywhere(self: Arc<Self>, dead: String) {
-        let keeps_presence =
-            |channel: &Arc<str>| self.policy.channel_options(channel).is_ok_and(|options| options.presence);
+        let keeps_presence = |channel: &Arc<str>| {
+            self.policy.get().channel_options(channel).is_ok_and(|options| options.presence)
+        };
         let mut channels: Vec<Arc<str>> =
             self.workers.interest.channels().into_iter().filter(keeps_presence).collect();
         // A shuffled order, so that the nodes do not all claim the same ones first.

@@ -78,7 +78,7 @@ async fn a_node_that_lives_and_does_not_answer_is_named_and_no_success() {
     expected.sort_unstable();
     assert_eq!(ids, expected, "info shows it all the same");
     // What concerns a client here, or of a node that is not there, needs nobody's answer.
-    assert_eq!(node.cluster.send_command(refresh(Some(&node.policy.new_client_id()))).await, Ok(()));
+    assert_eq!(node.cluster.send_command(refresh(Some(&node.policy.get().new_client_id()))).await, Ok(()));
     assert_eq!(node.cluster.send_command(refresh(Some("00000001aaaaaaaaaaaaaaaa"))).await, Ok(()));
 }
 

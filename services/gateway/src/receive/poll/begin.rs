@@ -50,7 +50,7 @@ impl NewPoll {
     /// The token, the backend or the rules refuse it, or the backend ended it meanwhile.
     pub(in crate::receive) async fn begin(self, context: &RequestContext<'_>) -> Result<BegunPoll, Refused> {
         let Self { transport, traits, receive_query, limit, wait } = self;
-        let (worker, policy) = (&context.local.worker, context.local.node.policy.clone());
+        let (worker, policy) = (&context.local.worker, context.local.node.policy.get());
         let mut pending = PendingPoll { worker: worker.clone(), client: None };
         let mut asked = AskedPoll::new(context.calls(transport, "json"));
         if let Some(call) = asked.ask(&policy, &receive_query)? {

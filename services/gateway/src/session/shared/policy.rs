@@ -1,15 +1,19 @@
 //! The policy that decides who a client is and what it may: tokens, channel rules, limits, and the limit of failed logins, which
 //! the node counts by the client's network. Shared by all sessions of a node.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use gorani_auth::{
-    AuthSettingsError, CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied,
-    InvalidToken, Operation, SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError, TokenSettings,
-    TokenVerifier, check_channel_name,
+    ApiKeys, CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied, InvalidToken,
+    Operation, Origins, SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError, TokenVerifier,
+    check_channel_name,
 };
 use gorani_broker::{ClientInfo, Retention};
+use parking_lot::RwLock;
 use rand::Rng;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
@@ -27,16 +31,20 @@ use crate::{
     settings::ClientSettings,
 };
 
-/// The policy that decides on a client's commands.
+/// The policy that decides on a client's commands. It never changes; a reload puts another one in its place.
 pub struct Policy {
     /// Permissions and options by namespace.
     pub rules: ChannelRules,
-    /// Keys of tokens; a reload replaces them.
+    /// Keys of tokens.
     pub tokens: TokenVerifier,
+    /// Keys of backends.
+    pub api_keys: ApiKeys,
+    /// Origins that browsers may connect from.
+    pub origins: Origins,
     /// The proxies that decide in the place of these rules.
     pub proxies: ProxyRoutes,
     /// Counts of what became of their answers.
-    pub proxy_counts: ProxyCounts,
+    pub proxy_counts: Arc<ProxyCounts>,
     /// Some endpoint of hooks is sent what the backend keeps with a connection.
     pub hooks_want_meta: bool,
     /// Time that a session has for calls under way when the node goes down.
@@ -48,9 +56,11 @@ pub struct Policy {
     /// The node's name (`node.name`), for people.
     pub node_name: Arc<str>,
     /// Notified when a token names a key that is not known yet, and when the settings of tokens are replaced.
-    pub key_wanted: Notify,
+    pub key_wanted: Arc<Notify>,
     /// Why clients are refused, for the operator.
-    pub log: RefusalLog,
+    pub log: Arc<RefusalLog>,
+    /// The policy that counts now, once it is another one.
+    pub replaced_by: OnceLock<Weak<RwLock<Arc<Self>>>>,
 }
 
 /// A refusal, with its reason in words for the log and for backends.
@@ -68,15 +78,12 @@ impl From<Denial> for Refused {
 }
 
 impl Policy {
-    /// Puts other keys and conditions of tokens in the place of those there are: for tokens that come from now on. Connections and
-    /// subscriptions that earlier ones opened stay until they end or are refreshed.
-    ///
-    /// # Errors
-    /// They are refused, and nothing has changed.
-    pub fn replace_token_settings(&self, settings: &TokenSettings) -> Result<(), AuthSettingsError> {
-        self.tokens.replace(settings)?;
-        self.key_wanted.notify_one();
-        Ok(())
+    /// Takes the policy that a reload has put in the place of this one. Called at the beginning of a session's turn, so that all of the
+    /// turn has the same. Where nothing was replaced it is one look.
+    pub fn renew(policy: &mut Arc<Self>) {
+        if let Some(current) = policy.replaced_by.get().and_then(Weak::upgrade) {
+            *policy = current.read().clone();
+        }
     }
 
     /// A client id that no other connection of the cluster has: the node's id, then 64 random bits.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     disconnect::Disconnect,
     refusal_log::LogCause,
-    session::{Actions, Now, Session},
+    session::{Actions, Now, Session, shared::policy::Policy},
 };
 
 /// Bytes of a body that take as much time as a header.
@@ -33,6 +33,12 @@ fn held_bytes(frame: &StompFrame) -> usize {
 }
 
 impl StompSession {
+    /// Begins a turn of input, with the policy that counts now.
+    pub(super) fn begin_turn(&mut self) {
+        Policy::renew(&mut self.policy);
+        self.budget.begin();
+    }
+
     /// Runs a frame, or keeps it if it has to wait.
     fn take(&mut self, frame: StompFrame, now: Now, actions: &mut Actions) {
         if !self.waiting.is_empty() || self.budget.is_over() || self.has_to_wait(&frame) {

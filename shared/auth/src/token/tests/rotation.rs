@@ -65,12 +65,12 @@ fn a_secret_of_the_past_alone_is_refused_and_opens_nothing() {
 fn a_rotation_in_two_steps_refuses_only_what_is_signed_by_the_removed_secret() {
     let verifier = by_secret();
     let by = |secret| hmac(Algorithm::HS256, secret, None, &somebody());
-    let accepted = |secret| verifier.connection(&by(secret), NOW).is_ok();
-    assert!(accepted(SECRET) && !accepted(NEXT));
-    verifier.replace(&rotated()).unwrap();
-    assert!(accepted(SECRET) && accepted(NEXT));
-    verifier.replace(&done()).unwrap();
-    assert!(!accepted(SECRET) && accepted(NEXT));
+    let accepted = |verifier: &TokenVerifier, secret| verifier.connection(&by(secret), NOW).is_ok();
+    assert!(accepted(&verifier, SECRET) && !accepted(&verifier, NEXT));
+    let between = verifier.renewed(&rotated()).unwrap();
+    assert!(accepted(&between, SECRET) && accepted(&between, NEXT));
+    let done = between.renewed(&done()).unwrap();
+    assert!(!accepted(&done, SECRET) && accepted(&done, NEXT));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn settings_that_are_refused_change_nothing() {
         TokenSettings { leeway: Duration::from_hours(1), ..done() },
         TokenSettings { hmac_secret: String::new(), ..rotated() },
     ] {
-        assert!(verifier.replace(&broken).is_err(), "{broken:?}");
+        assert!(verifier.renewed(&broken).is_err(), "{broken:?}");
         assert!(verifier.connection(&by(SECRET), NOW).is_ok() && verifier.connection(&by(NEXT), NOW).is_ok());
     }
 }
@@ -92,11 +92,11 @@ fn settings_that_are_refused_change_nothing() {
 fn issuer_and_audience_follow_the_settings_too() {
     let verifier = by_secret();
     let token = signed(&somebody());
-    verifier.replace(&TokenSettings { issuer: "login".to_owned(), ..rotated() }).unwrap();
+    let verifier = verifier.renewed(&TokenSettings { issuer: "login".to_owned(), ..rotated() }).unwrap();
     assert_eq!(refused(&verifier, &token), TokenError::Invalid(InvalidToken::Issuer));
-    verifier.replace(&rotated()).unwrap();
+    let verifier = verifier.renewed(&rotated()).unwrap();
     assert!(verifier.connection(&token, NOW).is_ok());
-    verifier.replace(&TokenSettings::default()).unwrap();
+    let verifier = verifier.renewed(&TokenSettings::default()).unwrap();
     assert_eq!(refused(&verifier, &token), TokenError::Invalid(InvalidToken::NotConfigured));
 }
 
@@ -106,11 +106,11 @@ fn fetched_keys_stay_until_the_next_fetch_and_go_with_their_address() {
     let verifier = TokenVerifier::new(&url("https://keys.test/a")).unwrap();
     let token = RSA.sign(Algorithm::RS256, Some("a"), &somebody());
     verifier.install_jwks(json!({"keys": [RSA.jwk(&json!({"kid": "a"}))]}).to_string().as_bytes()).unwrap();
-    verifier.replace(&url("https://keys.test/b")).unwrap();
+    let verifier = verifier.renewed(&url("https://keys.test/b")).unwrap();
     assert_eq!(verifier.jwks_source().unwrap().url, "https://keys.test/b");
     assert!(verifier.connection(&token, NOW).is_ok() && !verifier.awaits_keys());
-    verifier.replace(&rotated()).unwrap();
+    let verifier = verifier.renewed(&rotated()).unwrap();
     assert_eq!(refused(&verifier, &token), TokenError::Invalid(InvalidToken::Algorithm));
-    verifier.replace(&url("https://keys.test/a")).unwrap();
+    let verifier = verifier.renewed(&url("https://keys.test/a")).unwrap();
     assert!(verifier.awaits_keys());
 }

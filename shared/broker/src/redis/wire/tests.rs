@@ -81,3 +81,53 @@ fn another_version_of_the_envelope_is_refused() {
     message[0] = VERSION + 1;
     assert_eq!(decode_message(message.into()), Err(UnreadableMessage));
 }
+
+/// A publication of the golden files, at this position.
+fn golden_publication(offset: u64, epoch: &str) -> Publication {
+    Publication {
+        data: r#"{"a":1}"#.into(),
+        offset,
+        epoch: epoch.into(),
+        tags: vec![("k".to_owned(), "고라니".to_owned())],
+        info: Some(Arc::new(golden_client(""))),
+        time_ms: 1_800_000_000_123,
+        exclude_client: "0badcafe0000000000000001".to_owned(),
+        ..Publication::default()
+    }
+}
+
+fn golden_client(channel_info: &'static str) -> ClientInfo {
+    ClientInfo {
+        user: "42".to_owned(),
+        client: "c1".to_owned(),
+        connection_info: r#"{"n":1}"#.into(),
+        channel_info: channel_info.into(),
+    }
+}
+
+/// The golden files are what nodes of released versions have written, and are never changed: a new version adds its own.
+#[test]
+fn golden_messages_of_released_versions_are_read() {
+    let read = |message: &'static [u8]| decode_message(Bytes::from_static(message)).unwrap();
+    let publication = |publication| ChannelEvent::Publication(Arc::new(publication));
+    let binary =
+        Publication { data: (&b"\0\xff"[..]).into(), kind: DataKind::Binary, ..Publication::default() };
+    assert_eq!(read(include_bytes!("golden/publication.bin")), publication(golden_publication(7, "e1")));
+    assert_eq!(read(include_bytes!("golden/publication_without_history.bin")), publication(binary));
+    assert_eq!(
+        read(include_bytes!("golden/join.bin")),
+        ChannelEvent::Join(Arc::new(golden_client(r#"{"m":2}"#)))
+    );
+    let gone = ClientInfo { client: "c1".to_owned(), ..ClientInfo::default() };
+    assert_eq!(read(include_bytes!("golden/leave.bin")), ChannelEvent::Leave(Arc::new(gone)));
+    let entry = Bytes::from_static(include_bytes!("golden/history_entry.bin"));
+    assert_eq!(decode_publication(entry, 7, "e1".into()), Ok(golden_publication(7, "e1")));
+    let present = Bytes::from_static(include_bytes!("golden/presence.bin"));
+    assert_eq!(decode_client(present), Ok(golden_client("")));
+}
+
+#[test]
+fn golden_messages_are_what_this_version_writes() {
+    assert_eq!(encode_publication(&golden_publication(7, "e1")), include_bytes!("golden/history_entry.bin"));
+    assert_eq!(join_message(&golden_client(r#"{"m":2}"#)), include_bytes!("golden/join.bin"));
+}

@@ -61,7 +61,7 @@ async fn a_node_whose_worker_blocks_for_longer_than_the_lease_is_not_taken_for_d
         ..MembershipSettings::default()
     };
     let (blocked, other) = (redis.node(cluster.clone()).await, redis.node(cluster).await);
-    let client = blocked.policy.new_client_id();
+    let client = blocked.policy.get().new_client_id();
     let info = Arc::new(ClientInfo { client: client.to_string(), ..ClientInfo::default() });
     blocked.broker.presence_add("news", info, LONG, false).await.unwrap();
     until("they know each other", || {

@@ -1,0 +1,148 @@
+//! What a reload puts in place while the node runs: the policy in one step, and the limits of admission. And the way to ask for one.
+//! Record 61.
+
+use std::sync::{Arc, OnceLock};
+
+use gorani_auth::{ApiKeys, Origins, TokenVerifier};
+use parking_lot::RwLock;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{admission::AdmissionControl, cluster::ClusterMember};
+use crate::{
+    metrics::Metrics,
+    proxy::routes::routes,
+    proxy_call::ProxyCounts,
+    refusal_log::RefusalLog,
+    session::shared::{current_policy::CurrentPolicy, policy::Policy},
+    settings::{ReloadReport, Settings, SettingsError},
+};
+
+/// Reloads that may wait: each reads the whole file.
+const WAITING: usize = 8;
+
+/// The settings that count now, what a reload replaces, and the way to have them read again.
+pub struct LiveSettings {
+    policy: Arc<CurrentPolicy>,
+    admission: Arc<AdmissionControl>,
+    cluster: Arc<ClusterMember>,
+    metrics: Arc<Metrics>,
+    running: RwLock<Arc<Settings>>,
+    reloads: OnceLock<mpsc::Sender<ReloadRequest>>,
+}
+
+/// A reload that is asked for.
+pub struct ReloadRequest {
+    /// True if nothing is to change.
+    pub dry_run: bool,
+    /// Gets the report, or why nothing was changed.
+    pub answer: oneshot::Sender<Result<ReloadReport, String>>,
+}
+
+/// Why there is no report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadFailed {
+    /// An embedder did not say from where.
+    #[error("this node cannot read its settings again")]
+    NotAvailable,
+    /// Too many are under way.
+    #[error("too many reloads wait already")]
+    Busy,
+    /// The settings are refused; those before go on.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl LiveSettings {
+    /// Those of a node that starts.
+    pub(super) fn new(
+        settings: &Settings,
+        policy: Arc<CurrentPolicy>,
+        admission: Arc<AdmissionControl>,
+        cluster: Arc<ClusterMember>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        cluster.drift.replace_own(settings.fingerprints());
+        metrics.reload.running(&settings.fingerprint());
+        let running = RwLock::new(Arc::new(settings.clone()));
+        Self { policy, admission, cluster, metrics, running, reloads: OnceLock::new() }
+    }
+
+    /// The settings that count now: those of the start, with what reloads have put in place.
+    pub fn running(&self) -> Arc<Settings> {
+        self.running.read().clone()
+    }
+
+    /// Puts the live ones of `next` in place; the others must be those of the start. Sessions take the policy between two of their turns.
+    ///
+    /// # Errors
+    /// They are refused, and nothing has changed.
+    pub fn apply_settings(&self, next: Settings) -> Result<(), SettingsError> {
+        let before = self.policy.get();
+        let mut policy = first_policy(&next, &self.policy.node_id)?;
+        policy.tokens = before.tokens.renewed(&next.token).map_err(|error| refused("token", &error))?;
+        policy.proxy_counts = before.proxy_counts.clone();
+        policy.node_name = before.node_name.clone();
+        policy.key_wanted = before.key_wanted.clone();
+        policy.log = before.log.clone();
+        self.admission.replace_limits(&next);
+        self.policy.replace(policy);
+        self.cluster.drift.replace_own(next.fingerprints());
+        self.metrics.reload.running(&next.fingerprint());
+        *self.running.write() = Arc::new(next);
+        Ok(())
+    }
+
+    /// Takes note of the settings as they were loaded, which the node was started with.
+    pub fn loaded(&self, settings: Settings) {
+        *self.running.write() = Arc::new(settings);
+    }
+
+    /// The requests of [`Self::reload`], for the one who carries them out; `None` if somebody has them already.
+    pub fn reload_requests(&self) -> Option<mpsc::Receiver<ReloadRequest>> {
+        let (sender, requests) = mpsc::channel(WAITING);
+        self.reloads.set(sender).ok().map(|()| requests)
+    }
+
+    /// Reads the settings again and puts the live ones in place, or says what would change.
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    pub async fn reload(&self, dry_run: bool) -> Result<ReloadReport, ReloadFailed> {
+        let reloads = self.reloads.get().ok_or(ReloadFailed::NotAvailable)?;
+        let (answer, answered) = oneshot::channel();
+        reloads.try_send(ReloadRequest { dry_run, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ReloadFailed::Busy,
+            mpsc::error::TrySendError::Closed(_) => ReloadFailed::NotAvailable,
+        })?;
+        answered.await.map_err(|_| ReloadFailed::NotAvailable)?.map_err(ReloadFailed::Refused)
+    }
+}
+
+/// The policy of a node that starts.
+///
+/// # Errors
+/// The settings are refused.
+pub(super) fn first_policy(settings: &Settings, id: &Arc<str>) -> Result<Policy, SettingsError> {
+    Ok(Policy {
+        tokens: TokenVerifier::new(&settings.token).map_err(|error| refused("token", &error))?,
+        rules: settings.channel.rules().map_err(|error| refused("channel", &error))?,
+        api_keys: ApiKeys::new(settings.api.keys.clone()).map_err(|error| refused("api.keys", &error))?,
+        origins: Origins::new(&settings.client.allowed_origins)
+            .map_err(|error| refused("client.allowed_origins", &error))?,
+        proxies: routes(settings),
+        proxy_counts: Arc::new(ProxyCounts::default()),
+        hooks_want_meta: settings.hooks.endpoints.iter().any(|endpoint| endpoint.include_connection_meta),
+        // The rest of the time in which the node waits for its last sessions is for their close handshakes.
+        call_grace: settings.http.shutdown_timeout / 2,
+        settings: settings.client.clone(),
+        node_id: id.clone(),
+        node_name: settings.node.name_or(id),
+        key_wanted: Arc::default(),
+        log: Arc::new(RefusalLog::default()),
+        replaced_by: OnceLock::new(),
+    })
+}
+
+fn refused(key: &'static str, error: &dyn std::fmt::Display) -> SettingsError {
+    SettingsError::Value { key, problem: error.to_string() }
+}
