@@ -43,7 +43,7 @@ const ROOMS: &[&[&str]] = &[
     &["http_session"],
     &["connection"],
     &["endpoint"],
-    &["drain"],
+    &["drain", "explain"],
     &["node"],
     &["hub"],
     &["proxy", "hooks"],
@@ -51,7 +51,7 @@ const ROOMS: &[&[&str]] = &[
     &["format"],
     &["backend"],
     &["settings", "metrics", "session_command", "proxy_call"],
-    &["disconnect"],
+    &["disconnect", "event_log"],
     &["memory"],
     &["clock", "random", "refusal_log", "tasks"],
 ];

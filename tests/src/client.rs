@@ -145,6 +145,21 @@ impl Client {
         }
     }
 
+    /// The next push, in order; `None` once the connection is over.
+    ///
+    /// # Panics
+    /// If nothing comes in time.
+    pub async fn push_or_end(&mut self) -> Option<Value> {
+        loop {
+            if let Some(push) = self.pushes.pop_front() {
+                return Some(push);
+            }
+            if !self.turn().await {
+                return None;
+            }
+        }
+    }
+
     /// The data of the next push, which must be a publication.
     ///
     /// # Panics

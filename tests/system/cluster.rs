@@ -3,10 +3,12 @@
 //!
 //! - [`orders`], [`pages`]: the API on the whole cluster.
 //! - [`deaths`]: nodes that die.
+//! - [`explain`]: why a user got a publication or did not.
 //! - [`holders`]: the limit of a user's connections.
 //! - [`users`]: clients with a user id.
 
 mod deaths;
+mod explain;
 mod holders;
 mod orders;
 mod pages;

@@ -10,6 +10,7 @@ pub mod batch;
 mod call;
 pub mod channels;
 pub mod error;
+pub mod explain;
 pub mod hooks;
 pub mod lines;
 pub mod method;
@@ -26,13 +27,14 @@ use actix_web::{
     http::header::{ALLOW, HeaderValue},
     web::{self, Data, ServiceConfig},
 };
+use tokio::time::Instant;
 
 use self::{
     call::{ApiCall, CallContext, check_key},
     error::{ApiError, encode, ok},
     method::{ApiCommand, Method},
 };
-use crate::{disconnect::ErrorCode, node::Node, settings::ApiSettings};
+use crate::{disconnect::ErrorCode, metrics::api::MethodMetrics, node::Node, settings::ApiSettings};
 
 /// Path of the batch, below `/api/`.
 const BATCH: &str = "batch";
@@ -43,26 +45,39 @@ const OPENAPI: &str = "openapi.json";
 pub fn routes(config: &mut ServiceConfig, node: &Arc<Node>, settings: &ApiSettings) {
     config.app_data(Data::from(node.clone())).app_data(Data::new(settings.clone()));
     for method in Method::ALL {
-        let only = web::post().to(move |call| run(method, call));
+        let metrics = node.metrics.api.of(method.name());
+        let only = web::post().to(move |call| run(method, call, metrics.clone()));
         config.service(web::resource(method.name()).route(only).default_service(web::to(post_only)));
     }
-    let only = web::post().to(run_lines);
+    let metrics = node.metrics.api.of(BATCH);
+    let of_lines = metrics.clone();
+    let only = web::post().to(move |call| run_lines(call, of_lines.clone()));
     config.service(web::resource("").route(only).default_service(web::to(post_only)));
-    let only = web::post().to(run_batch);
+    let only = web::post().to(move |call| run_batch(call, metrics.clone()));
     config.service(web::resource(BATCH).route(only).default_service(web::to(post_only)));
     config.service(web::resource(OPENAPI).route(web::get().to(document)).default_service(web::to(get_only)));
     config.default_service(web::to(unknown));
 }
 
 /// One call of one method.
-async fn run(method: Method, call: ApiCall) -> Result<HttpResponse, ApiError> {
-    let mode = call.error_mode;
+async fn run(method: Method, call: ApiCall, metrics: MethodMetrics) -> Result<HttpResponse, ApiError> {
+    let (mode, began) = (call.error_mode, Instant::now());
     let answered = if method == Method::Broadcast {
         to_its_end(carry_out(method, call)).await
     } else {
         carry_out(method, call).await
     };
-    answered.or_else(|error| error.in_mode(mode))
+    counted(answered, &metrics, began).or_else(|error| error.in_mode(mode))
+}
+
+/// Counts a call that has its answer.
+fn counted(
+    answered: Result<HttpResponse, ApiError>,
+    metrics: &MethodMetrics,
+    began: Instant,
+) -> Result<HttpResponse, ApiError> {
+    metrics.count(answered.as_ref().err().map_or(0, |error| error.code().code), began.elapsed());
+    answered
 }
 
 async fn carry_out(method: Method, call: ApiCall) -> Result<HttpResponse, ApiError> {
@@ -70,23 +85,23 @@ async fn carry_out(method: Method, call: ApiCall) -> Result<HttpResponse, ApiErr
     command.run(&CallContext::new(&call)).await?.into_response()
 }
 
-async fn run_batch(call: ApiCall) -> Result<HttpResponse, ApiError> {
-    let mode = call.error_mode;
+async fn run_batch(call: ApiCall, metrics: MethodMetrics) -> Result<HttpResponse, ApiError> {
+    let (mode, began) = (call.error_mode, Instant::now());
     let batch = async move {
         let request = batch::decode(&call.body)?;
         encode(&batch::run(&request, &CallContext::new(&call)).await).map(ok)
     };
-    to_its_end(batch).await.or_else(|error| error.in_mode(mode))
+    counted(to_its_end(batch).await, &metrics, began).or_else(|error| error.in_mode(mode))
 }
 
-async fn run_lines(call: ApiCall) -> Result<HttpResponse, ApiError> {
-    let mode = call.error_mode;
+async fn run_lines(call: ApiCall, metrics: MethodMetrics) -> Result<HttpResponse, ApiError> {
+    let (mode, began) = (call.error_mode, Instant::now());
     let answered = async move {
         let request = lines::decode(&call.body)?;
         let result = batch::run(&request, &CallContext::new(&call)).await;
         lines::answer(result.replies)
     };
-    to_its_end(answered).await.or_else(|error| error.in_mode(mode))
+    counted(to_its_end(answered).await, &metrics, began).or_else(|error| error.in_mode(mode))
 }
 
 /// Carries out a call that pauses between its publications: all of it, also where the caller does not wait for the answer.

@@ -1,6 +1,7 @@
-//! The command line: `gorani [serve|check|init|health|hooks|token|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
+//! The command line: `gorani [serve|check|init|health|hooks|explain|token|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
 pub mod completions;
+pub mod explain;
 pub mod health;
 pub mod hooks;
 pub mod init;
@@ -22,6 +23,7 @@ use tokio::{
 
 use self::{
     completions::CompletionsArguments,
+    explain::{ExplainArguments, ExplainFailed},
     health::{HealthArguments, Unhealthy},
     hooks::{HooksArguments, HooksFailed},
     init::{InitArguments, InitFailed},
@@ -79,6 +81,14 @@ enum CliCommand {
         #[command(flatten)]
         arguments: HooksArguments,
     },
+    /// Tell why a user got a publication of a channel, or did not; exit code 0 had it, 1 not, 5 unknown. It asks the node that runs
+    /// here with these settings, with the first key of api.keys.
+    Explain {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: ExplainArguments,
+    },
     /// Make a token for a client, signed with token.hmac_secret.
     Token {
         #[command(flatten)]
@@ -113,7 +123,7 @@ impl Cli {
     #[allow(clippy::print_stderr, reason = "a command's error goes to its terminal")]
     pub fn run(self) -> ExitCode {
         match self.execute() {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(code) => code,
             Err(error) => {
                 eprintln!("gorani: {error}");
                 ExitCode::from(error.exit_code())
@@ -122,7 +132,7 @@ impl Cli {
     }
 
     #[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's result goes to its terminal")]
-    fn execute(self) -> Result<(), CliError> {
+    fn execute(self) -> Result<ExitCode, CliError> {
         match self.command {
             None => serve(&self.serve)?,
             Some(CliCommand::Serve(file)) => serve(&file)?,
@@ -144,6 +154,11 @@ impl Cli {
                 println!("{}", arguments.ask(&file.load()?.http)?)
             }
             Some(CliCommand::Hooks { file, arguments }) => print(arguments.run(&file.load()?)?.as_bytes())?,
+            Some(CliCommand::Explain { file, arguments }) => {
+                let (text, code) = arguments.run(&file.load()?)?;
+                print(text.as_bytes())?;
+                return Ok(ExitCode::from(code));
+            }
             Some(CliCommand::Token { file, arguments }) => {
                 println!("{}", arguments.make(file.load()?.token)?)
             }
@@ -153,7 +168,7 @@ impl Cli {
             }
             Some(CliCommand::Version) => println!("gorani {}", env!("CARGO_PKG_VERSION")),
         }
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -268,6 +283,9 @@ pub enum CliError {
     /// The node did not do what was asked of its dead letters.
     #[error("hooks: {0}")]
     Hooks(#[from] HooksFailed),
+    /// The node gave no explanation.
+    #[error("explain: {0}")]
+    Explain(#[from] ExplainFailed),
     /// The result cannot be written.
     #[error("output: {0}")]
     Write(#[source] io::Error),
@@ -297,6 +315,7 @@ impl CliError {
             | Self::Init(_)
             | Self::Hooks(_)
             | Self::Write(_) => 1,
+            Self::Explain(error) => error.exit_code(),
         }
     }
 }

@@ -101,6 +101,41 @@ impl Disconnect {
     pub const TOO_MANY_ERRORS: Self = Self::fixed(3509, "too many errors");
 }
 
+impl Disconnect {
+    /// The meaning of a code, for operators.
+    pub fn meaning(code: u16) -> &'static str {
+        match code {
+            1000 => "the client left",
+            1006 => "the connection was lost, or the client left without a close message",
+            1011 => "an application's handler failed",
+            3000 => "the server closed the connection; the client may come back",
+            3001 => "the node went down; its clients go to another one",
+            3004 => "something failed inside the node",
+            3005 => "the connection's token expired and was not refreshed",
+            3006 => "a server-side subscription expired",
+            3008 => "the client did not read fast enough, and its outbox was full",
+            3009 => "writing to the connection failed",
+            3010 => "a server-side subscription lost its position in the stream",
+            3011 => "the backend asked for a reconnect",
+            3012 => "the client did not answer a ping in time",
+            3013 => "the client sent commands faster than it may",
+            3500 => "the token's signature or content is wrong",
+            3501 => "the client broke the protocol",
+            3502 => "the client did not connect in time",
+            3503 => "the backend ended the connection for good",
+            3504 => "the user or the node has too many connections",
+            3505 => "the connection has too many subscriptions",
+            3506 => "the client speaks another protocol than this endpoint",
+            3507 => "the client may not be here",
+            3508 => "the feature is switched off",
+            3509 => "one command after the other failed",
+            1000..=1999 => "a close code of WebSocket",
+            4000..=4999 => "a code of the backend",
+            _ => "a code of a newer version",
+        }
+    }
+}
+
 /// Why a subscription ends while the connection goes on. From 2500 on, the client resubscribes (and recovers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsubscribed {
@@ -252,6 +287,15 @@ impl From<ErrorCode> for Refused {
 }
 
 impl Refused {
+    /// Its number: that of an error, or of a disconnect.
+    pub fn code(&self) -> u32 {
+        match self {
+            Self::Error(error) => error.code,
+            Self::Backend(error) => error.code,
+            Self::Disconnect(disconnect) => disconnect.code.into(),
+        }
+    }
+
     /// The disconnect of a connection that was refused before it began.
     pub fn disconnect(self) -> Disconnect {
         match self {

@@ -36,6 +36,8 @@ pub async fn metrics(node: web::Data<Node>) -> HttpResponse {
     node.metrics.memory.set(&node.memory);
     node.proxies.set_gauges(&node.policy.proxy_counts);
     node.metrics.ready.set(i64::from(node.readiness().is_ok()));
+    node.metrics.draining.set(i64::from(node.lifecycle.is_shutting_down()));
+    node.metrics.workers.set(node.workers.inbox_entries().into_iter());
     match node.metrics.text(&node.broker().stats()) {
         Ok(text) => HttpResponse::Ok()
             .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")

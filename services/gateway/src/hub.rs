@@ -14,13 +14,16 @@
 //! - [`removals`]: what sessions have in the broker: slots among their user's connections, and what is taken out at their end.
 //! - [`timers`]: what a worker does from time to time: deadlines of sessions, presence, the memory budget, a drain.
 //! - [`queue_consumers`]: consumers of work queues.
-//! - [`scan`]: lists channels and connections in slices.
+//! - [`scan`]: lists channels and connections in slices, and answers queries about what happened.
+//! - [`delivery_sample`], [`outbox_look`]: samples for metrics.
 
 mod catch_up;
 mod channel;
+mod delivery_sample;
 pub mod history_reads;
 pub mod inbox;
 pub mod interest;
+mod outbox_look;
 pub mod queue_consumers;
 pub mod registry;
 pub mod removals;
@@ -30,20 +33,22 @@ mod subscription;
 mod timers;
 pub mod worker;
 
-use std::{collections::BTreeSet, ops::Bound, sync::Arc};
+use std::{collections::BTreeSet, ops::Bound, rc::Rc, sync::Arc};
 
 use bytes::BytesMut;
 use gorani_broker::{ChannelEvent, ClientInfo, Position, Publication, Retention};
 use indexmap::IndexMap;
 
 use crate::{
+    event_log::{EventLog, event::GapChange},
     format::{encoder::Encoder, encoding::SubscriptionFormat},
     hub::{
         channel::{CatchUpResult, Channel, Fingerprint, InboxMark, MissingRange},
         registry::{ChannelMembership, Generation, SessionKey, SessionRegistry},
     },
     memory::{MemoryBudget, ReplyPermit},
-    metrics::clients::SessionCounts,
+    metrics::{TrafficCounters, clients::SessionCounts, namespaces::NamespaceIndex},
+    outbox::Outbox,
     session::SubscribeParams,
 };
 
@@ -59,6 +64,10 @@ pub struct Hub {
     /// The memory budget of large replies.
     pub memory: Arc<MemoryBudget>,
     counts: Arc<SessionCounts>,
+    /// Counters of the worker.
+    traffic: Rc<TrafficCounters>,
+    /// What happened to its sessions and channels lately.
+    pub events: EventLog,
 }
 
 /// An ended subscription, for presence and for those who watch the channel.
@@ -76,12 +85,14 @@ pub struct RemovedSubscription {
     pub is_entered: bool,
     /// True if it was the worker's last subscription of the channel.
     pub last: bool,
+    /// The position up to which its client had been brought everything; absent where it is not tracked.
+    pub seen: Option<Position>,
 }
 
 impl RemovedSubscription {
     /// The removed subscription of a client that was asked to come back and did not.
     fn of_absent((channel, info): (Arc<str>, Arc<ClientInfo>)) -> Self {
-        Self { channel, info, presence: true, announce: false, is_entered: true, last: false }
+        Self { channel, info, presence: true, announce: false, is_entered: true, last: false, seen: None }
     }
 }
 
@@ -133,7 +144,8 @@ impl Hub {
         let session = self.registry.get(key)?;
         let channel = self.channels.entry(request.channel.clone()).or_insert_with(|| {
             self.names.insert(request.channel.clone());
-            Channel::new(request.channel.clone(), request.retention)
+            let namespace = self.traffic.namespace_of(&request.channel);
+            Channel::new(request.channel.clone(), request.retention, namespace)
         });
         let encoding = self.encoder.acquire(&session.encoding.with_format(&request.format));
         channel.join(key, session.outbox.clone(), encoding, request);
@@ -205,19 +217,19 @@ impl Hub {
         let ChannelMembership { channel: name, info, presence, announce, is_entered, .. } =
             self.registry.get_mut(key)?.remove_channel(name)?;
         self.counts.unsubscribed();
-        let last = match self.channels.get_mut(&name) {
+        let (seen, last) = match self.channels.get_mut(&name) {
             Some(channel) => {
-                channel.leave(key, &mut self.encoder);
+                let seen = channel.leave(key, &mut self.encoder);
                 let is_last = channel.len() == 0;
                 if is_last {
                     self.channels.swap_remove(&name);
                     self.names.remove(&name);
                 }
-                is_last
+                (seen, is_last)
             }
-            None => false,
+            None => (None, false),
         };
-        Some(RemovedSubscription { channel: name, info, presence, announce, is_entered, last })
+        Some(RemovedSubscription { channel: name, info, presence, announce, is_entered, last, seen })
     }
 
     /// Takes all subscriptions of a session out, those included in which it was expected back.
@@ -246,8 +258,16 @@ impl Hub {
         let channel = self.channels.get_mut(name)?;
         tracing::debug!(channel = name, events = events.len(), subscribers = channel.len(), "delivering");
         let missing = channel.deliver(events, &mut self.encoder);
+        let (namespace, deliveries) = channel.take_delivered();
+        self.traffic.delivered(namespace, deliveries);
         self.signal_lost(name);
         missing
+    }
+
+    /// One of a channel's subscribers, chosen by a number: its namespace, its transport, its outbox.
+    fn nth_subscriber(&self, name: &str, number: usize) -> Option<(NamespaceIndex, &'static str, Outbox)> {
+        let (key, outbox) = self.channels.get(name)?.nth_outbox(number)?;
+        Some((self.traffic.namespace_of(name), self.registry.get(key)?.transport, outbox.clone()))
     }
 
     /// The broker or the inbox may have missed events of this channel. Returns as [`Hub::deliver`].
@@ -263,9 +283,25 @@ impl Hub {
         let missing = channel.caught_up(read, missed, &mut self.encoder);
         if let Some((ended, moved)) = channel.take_moved() {
             self.registry.signal_epoch_ended(&ended, &moved);
+            self.events.note_gap(&ended.channel, GapChange::EpochEnded { next: ended.next.clone() });
         }
+        let (namespace, deliveries) = channel.take_delivered();
+        self.traffic.delivered(namespace, deliveries);
         self.signal_lost(name);
         missing
+    }
+
+    /// Notes the end of a read of history after a gap.
+    fn note_catch_up(&mut self, channel: &Arc<str>, after: Position, missed: Option<&CatchUpResult>) {
+        let to = |missed: &CatchUpResult| match missed.events.last() {
+            Some(ChannelEvent::Publication(last)) => last.offset,
+            _ => after.offset,
+        };
+        let change = match missed.map(to) {
+            Some(to) => GapChange::CaughtUp { after, to },
+            None => GapChange::NotCaughtUp,
+        };
+        self.events.note_gap(channel, change);
     }
 
     /// Number of gaps of a channel so far.

@@ -38,6 +38,8 @@ pub mod disconnect;
 pub mod drain;
 pub mod endpoint;
 pub mod endpoints;
+pub mod event_log;
+pub mod explain;
 pub mod format;
 pub mod forward;
 pub mod health;

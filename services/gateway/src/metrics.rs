@@ -1,36 +1,53 @@
 //! The counters of the node, for `GET /metrics`. They are moved once per event of a connection or per turn of a
 //! worker, never once per subscriber of a publication. The broker's own counters are read when a scrape asks for them.
+//!
+//! - [`traffic`] and [`workers`]: what workers count for themselves; [`histogram`], [`table`] and [`namespaces`]: the forms in which
+//!   counters are kept. Decision record 60.
+//! - [`commands`], [`clients`] and [`api`]: what clients and backends ask for.
+//! - [`broker`], [`proxy`], [`hooks`], [`reload`] and [`process`]: parts of the node.
 
+pub mod api;
 pub mod broker;
 pub mod clients;
+pub mod commands;
+pub mod histogram;
 pub mod hooks;
+pub mod namespaces;
+pub mod process;
 pub mod proxy;
 pub mod reload;
+pub mod table;
+pub mod traffic;
+pub mod workers;
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
 use gorani_broker::BrokerStats;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, LabelSetEncoder, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    encoding::{
+        EncodeLabelSet, LabelSetEncoder,
+        text::{encode_eof, encode_registry},
+    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
 use self::{
+    api::{ApiMetrics, Publications, register_publications},
     broker::{BrokerMetrics, ClusterMetrics, ForwardMetrics},
     clients::{AcceptMetrics, MemoryMetrics, ReadMetrics, SessionCounts},
+    commands::CommandMetrics,
+    histogram::AtomicHistogram,
     hooks::HookMetrics,
+    namespaces::Namespaces,
+    process::{BuildLabel, LogMessages, ProcessCollector},
     proxy::ProxyMetrics,
     reload::ReloadMetrics,
+    traffic::DeliveryMetrics,
+    workers::WorkerMetrics,
 };
 
-/// Buckets of the times for which a worker is held: 5 ms is what one client's input may take.
-const TURN_BUCKETS_SECONDS: [f64; 8] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
+pub use self::{api::PublishOutcome, traffic::TrafficCounters};
 
 /// Labels of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -77,50 +94,6 @@ pub struct DisconnectLabel {
     pub code: u16,
 }
 
-/// Labels of a publish.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PublishLabel {
-    /// `api` or `client`.
-    pub source: &'static str,
-    /// `accepted`, `refused` or `failed` ([`PublishOutcome`]).
-    pub result: &'static str,
-}
-
-/// The outcome of a publish, as it is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PublishOutcome {
-    /// The broker has it.
-    Accepted,
-    /// The caller's mistake: the same request is refused again, and nobody needs to be woken up.
-    Refused,
-    /// The broker or the node did not manage it, or it is not known whether it did.
-    Failed,
-}
-
-/// Counters of the publications of one source; looked up once, since every publish moves one.
-pub struct Publications {
-    accepted: Counter,
-    refused: Counter,
-    failed: Counter,
-}
-
-impl Publications {
-    fn of(family: &Family<PublishLabel, Counter>, source: &'static str) -> Self {
-        let counter = |result| family.get_or_create_owned(&PublishLabel { source, result });
-        Self { accepted: counter("accepted"), refused: counter("refused"), failed: counter("failed") }
-    }
-
-    /// Counts one.
-    pub fn count(&self, result: PublishOutcome) {
-        let counter = match result {
-            PublishOutcome::Accepted => &self.accepted,
-            PublishOutcome::Refused => &self.refused,
-            PublishOutcome::Failed => &self.failed,
-        };
-        counter.inc();
-    }
-}
-
 /// Labels of a refused handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabel {
@@ -138,6 +111,8 @@ pub struct CauseLabel {
 /// All counters of a node.
 pub struct Metrics {
     registry: Registry,
+    /// The process, under names without our prefix.
+    process: Registry,
     broker: BrokerMetrics,
     /// Clients, users and subscriptions at the moment.
     pub sessions: Arc<SessionCounts>,
@@ -166,17 +141,31 @@ pub struct Metrics {
     /// Channels whose events did not fit into a worker's inbox.
     pub inbox_overflows: Counter,
     /// Times of a millisecond and more for which a worker was held at a stretch.
-    pub worker_turn_seconds: Histogram,
+    pub worker_turn_seconds: AtomicHistogram,
     /// Reads of history after a gap.
     pub catch_ups: Counter,
     /// Messages of work queues given to consumers.
     pub queue_deliveries: Counter,
     /// Those among them that were given to a consumer before.
     pub queue_redeliveries: Counter,
+    /// Publications into outboxes, and their way to sockets.
+    pub deliveries: DeliveryMetrics,
+    /// Outboxes and inboxes of workers.
+    pub workers: WorkerMetrics,
+    /// Commands of clients.
+    pub commands: CommandMetrics,
+    /// Calls of the API.
+    pub api: ApiMetrics,
+    /// From the opening of a connection until its client has connected.
+    pub handshake_seconds: AtomicHistogram,
     /// Channels that this node receives.
     pub channels: Gauge,
     /// 1 where the node would deliver, as `/health/ready` says; set at each scrape.
     pub ready: Gauge,
+    /// 1 while the node goes down; set at each scrape.
+    pub draining: Gauge,
+    /// Subscriptions of all clients; set at each scrape.
+    subscriptions: Gauge,
     /// Seconds since the start.
     pub uptime_seconds: Gauge<f64, AtomicU64>,
     node_info: Family<NodeLabel, Gauge>,
@@ -200,6 +189,13 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(Namespaces::default(), &[])
+    }
+}
+
+impl Metrics {
+    /// The counters of a node with these values of the label `namespace`, and of `sdk` and `version`.
+    pub fn new(namespaces: Namespaces, sdks: &[String]) -> Self {
         let mut registry = Registry::with_prefix("gorani");
         macro_rules! plain {
             ($kind:ty, $name:literal, $help:literal) => {{
@@ -219,8 +215,16 @@ impl Default for Metrics {
             "refused",
             "Sessions, requests and attempts refused, by cause"
         );
-        let publications =
-            plain!(Family<PublishLabel, Counter>, "publications", "Publications by source and result");
+        let [api_publications, client_publications] = register_publications(&mut registry);
+        let deliveries = DeliveryMetrics::register(&mut registry, &namespaces);
+        let workers = WorkerMetrics::register(&mut registry);
+        let commands = CommandMetrics::register(&mut registry, &namespaces, sdks);
+        let api = ApiMetrics::register(&mut registry);
+        let handshake_seconds = plain!(
+            AtomicHistogram,
+            "handshake_seconds",
+            "From the opening of a connection until its client has connected"
+        );
         let events_received = plain!(Counter, "events_received", "Events delivered by the broker");
         let messages_received = plain!(Counter, "messages_received", "Messages from clients");
         let bytes_received = plain!(Counter, "bytes_received", "Payload bytes from clients");
@@ -231,7 +235,7 @@ impl Default for Metrics {
         let queue_redeliveries =
             plain!(Counter, "queue_redeliveries", "Messages of work queues given to consumers again");
         let catch_ups = plain!(Counter, "catch_ups", "History reads after a gap");
-        let worker_turn_seconds = Histogram::new(TURN_BUCKETS_SECONDS);
+        let worker_turn_seconds = AtomicHistogram::default();
         registry.register(
             "worker_turn_seconds",
             "Times for which a worker was held at a stretch; those below a millisecond are not counted",
@@ -239,6 +243,13 @@ impl Default for Metrics {
         );
         let channels = plain!(Gauge, "channels", "Channels received by this node");
         let ready = plain!(Gauge, "ready", "1 where this node would deliver, as /health/ready says");
+        let draining = plain!(Gauge, "draining", "1 while this node goes down");
+        let subscriptions = plain!(Gauge, "subscriptions", "Subscriptions of all clients");
+        let build_info = plain!(Family<BuildLabel, Gauge>, "build_info", "1, with the version of the server");
+        build_info.get_or_create(&BuildLabel::THIS).set(1);
+        registry.register_collector(Box::new(LogMessages));
+        let mut process = Registry::default();
+        process.register_collector(Box::new(ProcessCollector));
         let uptime_seconds = plain!(Gauge<f64, AtomicU64>, "uptime_seconds", "Seconds since the start");
         let node_info =
             plain!(Family<NodeLabel, Gauge>, "node_info", "1, with the node's id, name and version");
@@ -254,6 +265,7 @@ impl Default for Metrics {
         let proxy = ProxyMetrics::register(&mut registry);
         Self {
             registry,
+            process,
             broker,
             sessions: Arc::default(),
             connections,
@@ -261,8 +273,13 @@ impl Default for Metrics {
             disconnects,
             handshakes_refused,
             refused,
-            api_publications: Publications::of(&publications, "api"),
-            client_publications: Publications::of(&publications, "client"),
+            api_publications,
+            client_publications,
+            deliveries,
+            workers,
+            commands,
+            api,
+            handshake_seconds,
             events_received,
             messages_received,
             bytes_received,
@@ -274,6 +291,8 @@ impl Default for Metrics {
             queue_redeliveries,
             channels,
             ready,
+            draining,
+            subscriptions,
             uptime_seconds,
             node_info,
             accept,
@@ -299,8 +318,11 @@ impl Metrics {
     /// The text that Prometheus scrapes (OpenMetrics), with what the broker says of itself.
     pub fn text(&self, broker: &BrokerStats) -> Result<String, std::fmt::Error> {
         self.broker.set(broker);
+        self.subscriptions.set(i64::try_from(self.sessions.subscriptions()).unwrap_or(i64::MAX));
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.process)?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 
@@ -310,82 +332,9 @@ impl Metrics {
     }
 
     /// Counts the end of a session.
-    pub fn count_disconnect(&self, code: u16) {
+    pub fn count_disconnect(&self, code: u16, transport: &'static str) {
+        self.deliveries.count_ended(code, transport);
         let code = if code >= 4000 { 4000 } else { code };
         self.disconnects.get_or_create(&DisconnectLabel { code }).inc();
-    }
-}
-
-/// Longest lag of `GET /metrics`.
-const ADD_EVERY: Duration = Duration::from_secs(1);
-
-/// The traffic of a worker's connections since the last addition: counted on the worker's own thread and added to the node's
-/// counters once a second, so that threads do not fight over a counter at every write.
-#[derive(Default)]
-pub struct TrafficCounters {
-    bytes_sent: Cell<u64>,
-    bytes_received: Cell<u64>,
-    messages_received: Cell<u64>,
-    /// Times for which the worker was held at a stretch, where they are worth counting.
-    held: RefCell<Vec<Duration>>,
-}
-
-/// Shorter turns are as they should be, and are not counted: most are of some microseconds.
-const COUNTED_FROM: Duration = Duration::from_millis(1);
-/// Turns that are kept until the next addition: more of [`COUNTED_FROM`] do not fit into the time between two.
-const KEPT_TURNS: usize = 1024;
-
-impl TrafficCounters {
-    /// Bytes went to a socket.
-    pub fn sent(&self, bytes: usize) {
-        self.bytes_sent.set(self.bytes_sent.get() + bytes as u64);
-    }
-
-    /// The worker was held for so long: by one connection's input, or by what it delivered at a stretch.
-    pub fn held(&self, time: Duration) {
-        if time >= COUNTED_FROM {
-            let mut held = self.held.borrow_mut();
-            if held.len() < KEPT_TURNS {
-                held.push(time);
-            }
-        }
-    }
-
-    /// Messages came, with payloads of so many bytes.
-    pub fn received(&self, messages: usize, bytes: usize) {
-        self.messages_received.set(self.messages_received.get() + messages as u64);
-        self.bytes_received.set(self.bytes_received.get() + bytes as u64);
-    }
-
-    /// Adds the counts to the node's, for ever.
-    pub(crate) async fn flush_periodically(self: Rc<Self>, metrics: Arc<Metrics>) {
-        loop {
-            tokio::time::sleep(ADD_EVERY).await;
-            let TrafficCounters { bytes_sent, bytes_received, messages_received, held } = &*self;
-            for time in held.take() {
-                metrics.worker_turn_seconds.observe(time.as_secs_f64());
-            }
-            metrics.bytes_sent.inc_by(bytes_sent.take());
-            metrics.bytes_received.inc_by(bytes_received.take());
-            metrics.messages_received.inc_by(messages_received.take());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turns_are_kept_from_a_millisecond_on_and_no_more_than_fit_between_two_additions() {
-        let traffic = TrafficCounters::default();
-        traffic.held(COUNTED_FROM - Duration::from_nanos(1));
-        assert!(traffic.held.borrow().is_empty());
-        traffic.held(COUNTED_FROM);
-        assert_eq!(*traffic.held.borrow(), [COUNTED_FROM]);
-        for _ in 0..2 * KEPT_TURNS {
-            traffic.held(COUNTED_FROM);
-        }
-        assert_eq!(traffic.held.borrow().len(), KEPT_TURNS);
     }
 }

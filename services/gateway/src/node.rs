@@ -5,6 +5,7 @@
 //! the workers that want the channel → their hubs.
 
 pub mod admission;
+mod broker_watch;
 pub mod client_network;
 pub mod cluster;
 mod hook_store;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 
 use self::{
     admission::AdmissionControl,
+    broker_watch::BrokerWatch,
     cluster::{
         ClusterMember,
         hook_nodes::HookNodes,
@@ -45,7 +47,7 @@ use crate::{
         MemoryBudget,
         limit::{budget_bytes, pending_bytes},
     },
-    metrics::Metrics,
+    metrics::{Metrics, namespaces::Namespaces},
     proxy::{ProxyFilesError, ProxyPool},
     session::shared::current_policy::CurrentPolicy,
     settings::{BrokerKind, Settings, SettingsError},
@@ -138,8 +140,10 @@ impl Node {
     pub async fn start_with(settings: Settings, broker: Arc<dyn Broker>) -> Result<Arc<Self>, NodeError> {
         settings.validate()?;
         let id: Arc<str> = format!("{:08x}", crate::random::rng().next_u32()).into();
-        let policy = Arc::new(CurrentPolicy::new(first_policy(&settings, &id)?));
-        let metrics = Arc::<Metrics>::default();
+        let namespaces = settings.channel.namespaces.iter().map(|namespace| &*namespace.name);
+        let namespaces = Namespaces::new(settings.metrics.namespaces.then_some(namespaces));
+        let metrics = Arc::new(Metrics::new(namespaces, &settings.metrics.clients));
+        let policy = Arc::new(CurrentPolicy::new(first_policy(&settings, &id, metrics.commands.clone())?));
         metrics.name_node(&id, &policy.node_name);
         let budget =
             ReadBudget::new(&settings.reads, settings.client.max_reads, metrics.reads.clone()).into();
@@ -206,7 +210,13 @@ impl Node {
             user_connections: UserConnectionLimit::new(broker.clone(), cluster.clone()),
             cluster,
             admission,
-            publisher: Publisher::new(broker.clone(), policy.clone(), metrics.clone(), &settings.stomp),
+            publisher: Publisher::new(
+                broker.clone(),
+                policy.clone(),
+                metrics.clone(),
+                workers.events.clone(),
+                &settings.stomp,
+            ),
             proxies,
             workers,
             reads,
@@ -284,8 +294,10 @@ impl Node {
 
     /// Sets gauges and tells what was refused, once in a while.
     async fn watch(self: Arc<Self>) {
+        let mut seen = BrokerWatch::default();
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
+            seen.note_changes(&self.broker.stats(), &self.workers.events);
             self.metrics.uptime_seconds.set(self.started.elapsed().as_secs_f64());
             if let Some(hooks) = &self.hooks {
                 let tracker = &hooks.tracker;

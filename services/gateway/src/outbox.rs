@@ -11,10 +11,12 @@ use std::{
     cell::{RefCell, RefMut},
     io::IoSlice,
     rc::Rc,
+    sync::OnceLock,
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use self::queue::{OutboxChunk, OutboxQueue};
 use crate::{
@@ -43,6 +45,8 @@ struct OutboxState {
     is_listed: bool,
     /// Unfinished input of the connection, where it is much.
     input_bytes: u32,
+    /// The time since when bytes wait without a break ([`tick_ms`]), noted by the writer where it leaves some behind; 0 where none do.
+    blocked_since: u32,
     /// Bytes taken out so far: tells a client that reads from one that does not.
     written: u64,
 }
@@ -142,6 +146,27 @@ impl Outbox {
         }
     }
 
+    /// The writer leaves bytes behind: the peer or its transport takes no more for now.
+    pub fn note_blocked(&self) {
+        let mut state = self.0.borrow_mut();
+        if state.blocked_since == 0 && !state.queue.is_empty() {
+            state.blocked_since = tick_ms();
+        }
+    }
+
+    /// Bytes waiting, and the milliseconds for which the writer has left some behind without a break: the oldest byte is at most
+    /// so old.
+    pub fn waiting(&self) -> (usize, u32) {
+        let state = self.0.borrow();
+        let since = state.blocked_since;
+        (state.bytes, if since == 0 || state.bytes == 0 { 0 } else { tick_ms().wrapping_sub(since) })
+    }
+
+    /// Shows the newest chunks, up to `most` of them.
+    pub fn each_newest(&self, most: usize, show: impl FnMut(&[u8])) {
+        self.0.borrow().queue.newest_first().take(most).map(AsRef::as_ref).for_each(show);
+    }
+
     /// Bytes waiting.
     pub fn len_bytes(&self) -> usize {
         self.0.borrow().bytes
@@ -195,6 +220,38 @@ impl Outbox {
         .await;
     }
 
+    /// All bytes that ever waited here.
+    pub fn queued(&self) -> u64 {
+        let state = self.0.borrow();
+        state.written + state.bytes as u64
+    }
+
+    /// Waits until the first so many bytes of all are written, as far as the writer says: while more than half of the limit waits
+    /// it does not. False if the outbox overflowed. Where the connection ends it may wait for ever.
+    pub async fn written_to(&self, bytes: u64) -> bool {
+        self.watch(|state| state.written >= bytes).await
+    }
+
+    /// Waits as [`Outbox::written_to`], until nothing waits.
+    pub async fn written_all(&self) -> bool {
+        self.watch(|state| state.bytes == 0).await
+    }
+
+    async fn watch(&self, is_done: impl Fn(&OutboxState) -> bool) -> bool {
+        std::future::poll_fn(|task| {
+            let mut state = self.0.borrow_mut();
+            if state.overflowed {
+                return Poll::Ready(false);
+            }
+            if is_done(&state) {
+                return Poll::Ready(true);
+            }
+            state.room_wanted.get_or_insert_default().push(task.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
     /// Wakes the writer although no bytes came.
     pub fn wake(&self) {
         self.0.borrow_mut().wake();
@@ -216,9 +273,20 @@ impl Outbox {
         state.written += chunk.len() as u64;
         state.exempt_bytes = state.exempt_bytes.saturating_sub(chunk.len());
         state.front_started = is_joined;
+        state.note_emptied();
         state.wake_for_room();
         Some(chunk)
     }
+}
+
+/// Milliseconds of a clock that only runs forward, for differences below 49 days; never 0. By tokio's clock, which tests move.
+fn tick_ms() -> u32 {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let now = Instant::now();
+    let elapsed = now.saturating_duration_since(*BEGAN.get_or_init(|| now)).as_millis();
+    #[expect(clippy::cast_possible_truncation, reason = "differences are taken modulo 2^32")]
+    let tick = elapsed as u32;
+    tick.max(1)
 }
 
 impl OutboxState {
@@ -274,6 +342,13 @@ impl OutboxState {
         }
     }
 
+    /// If nothing waits any more, nothing is blocked.
+    fn note_emptied(&mut self) {
+        if self.blocked_since != 0 && self.queue.is_empty() {
+            self.blocked_since = 0;
+        }
+    }
+
     fn advance(&mut self, written: usize) {
         if written == 0 {
             return;
@@ -283,6 +358,7 @@ impl OutboxState {
         self.wake_for_room();
         self.exempt_bytes = self.exempt_bytes.saturating_sub(written);
         self.front_started = self.queue.advance(written);
+        self.note_emptied();
     }
 }
 

@@ -12,10 +12,12 @@ pub mod client;
 pub mod cluster;
 pub mod connect_codes;
 pub mod error;
+pub mod event_log;
 pub mod fingerprint;
 pub mod hooks;
 pub mod http;
 pub mod live;
+pub mod metrics;
 pub mod proxies;
 pub mod proxy;
 pub mod reload_report;
@@ -41,8 +43,10 @@ pub use self::{
     cluster::{DrainSettings, MembershipSettings, NodeSettings},
     connect_codes::{ConnectCloseSettings, ConnectStatusSettings},
     error::SettingsError,
+    event_log::EventLogSettings,
     hooks::{HookEndpointSettings, HookFormat, HookSettings},
     http::{HttpSettings, HttpTlsSettings, PollSettings, SockJsSettings},
+    metrics::MetricsSettings,
     proxies::TrustedProxies,
     proxy::{
         BreakerSettings, ChannelProxySettings, ClientProxySettings, ConfiguredProxy, Http2Choice, ProxyEvent,
@@ -96,6 +100,10 @@ pub struct Settings {
     pub drain: DrainSettings,
     /// Reading these settings again.
     pub settings: WatchSettings,
+    /// `GET /metrics`.
+    pub metrics: MetricsSettings,
+    /// The events that a node remembers.
+    pub event_log: EventLogSettings,
     /// Logging.
     pub log: LogSettings,
     /// Things for trying out, never for production.
@@ -258,6 +266,8 @@ impl Settings {
         self.cluster.validate()?;
         self.drain.validate()?;
         self.settings.validate()?;
+        self.metrics.validate()?;
+        self.event_log.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
         let rules = self.channel.rules().map_err(|error| SettingsError::value("channel", error))?;

@@ -6,9 +6,14 @@ use std::{
     sync::OnceLock,
 };
 
-use tracing_subscriber::{EnvFilter, filter::ParseError, fmt, reload};
+use tracing_subscriber::{
+    EnvFilter, filter::ParseError, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
-use crate::settings::{LogFormat, LogSettings};
+use crate::{
+    metrics::process::CountLogMessages,
+    settings::{LogFormat, LogSettings},
+};
 
 /// The HTTP library, which logs at ERROR what is wrong with requests ("stream error: request parse error").
 const HTTP_LIBRARY: &str = "actix_http";
@@ -72,12 +77,12 @@ pub fn start(settings: &LogSettings) -> Result<(), ParseError> {
     let (replace, started): (ReplaceFilter, _) = if is_json {
         let builder = builder.json().flatten_event(true).with_env_filter(filter).with_filter_reloading();
         let handle = builder.reload_handle();
-        (Box::new(move |filter| handle.reload(filter)), builder.try_init())
+        (Box::new(move |filter| handle.reload(filter)), builder.finish().with(CountLogMessages).try_init())
     } else {
         let builder =
             builder.with_ansi(io::stderr().is_terminal()).with_env_filter(filter).with_filter_reloading();
         let handle = builder.reload_handle();
-        (Box::new(move |filter| handle.reload(filter)), builder.try_init())
+        (Box::new(move |filter| handle.reload(filter)), builder.finish().with(CountLogMessages).try_init())
     };
     if started.is_ok() {
         // The first one that logs is the one that stays.

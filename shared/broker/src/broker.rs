@@ -292,11 +292,57 @@ pub trait Broker: Send + Sync + 'static {
     }
 }
 
-/// A snapshot of a broker's counters; all zero where a broker has nothing to say. Those that count only grow.
+/// Upper bounds of the buckets of [`RoundTrips`], in nanoseconds.
+pub const ROUND_TRIP_BOUNDS: [u64; 16] = [
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+/// Times between sending something through a server and hearing it, by their length.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RoundTrips {
+    /// Those up to each of [`ROUND_TRIP_BOUNDS`], and the longer ones.
+    pub buckets: [u64; ROUND_TRIP_BOUNDS.len() + 1],
+    /// Their sum in nanoseconds.
+    pub sum: u64,
+}
+
+impl RoundTrips {
+    /// Counts one.
+    pub(crate) fn add(&mut self, time: Duration) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(bucket) = self.buckets.get_mut(ROUND_TRIP_BOUNDS.partition_point(|bound| *bound < time)) {
+            *bucket += 1;
+            self.sum = self.sum.saturating_add(time);
+        }
+    }
+}
+
+/// A snapshot of a broker's counters; all zero where a broker has nothing to say. Those that count only grow.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct BrokerStats {
     /// Servers that this node is to be connected to: 1, or the primaries of a cluster; 0 without any.
     pub servers: usize,
+    /// Those of them that both connections are up to.
+    pub servers_connected: usize,
+    /// The canaries of each server, by its address.
+    pub round_trips: Vec<(String, RoundTrips)>,
+    /// Seconds by which the clock of this machine is ahead of that of the server that is furthest from it.
+    pub clock_offset: Option<f64>,
     /// Connections for requests that were lost after they had been usable.
     pub request_connections_lost: u64,
     /// The same of connections that listen.

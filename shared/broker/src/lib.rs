@@ -25,7 +25,7 @@ pub mod queue;
 pub mod redis;
 mod redis_values;
 
-pub use self::broker::BrokerStats;
+pub use self::broker::{BrokerStats, ROUND_TRIP_BOUNDS, RoundTrips};
 pub use self::redis::{
     ClusterSettings, RedisBroker, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings,
 };

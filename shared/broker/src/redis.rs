@@ -378,8 +378,6 @@ impl Broker for RedisBroker {
         let counters = self.shards.counters();
         let (pending_requests, pending_bytes) = self.shards.pending();
         BrokerStats {
-            servers: self.shards.shards().len(),
-            memory_bytes: 0,
             request_connections_lost: counters.request_connections_lost.get(),
             listening_connections_lost: counters.listening_connections_lost.get(),
             pending_requests,
@@ -394,6 +392,7 @@ impl Broker for RedisBroker {
             publishes_unknown: counters.publishes_unknown.get(),
             dead_letters: counters.dead_letters.get(),
             dead_letters_waiting: counters.dead_letters_waiting.get(),
+            ..self.shards.stats()
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `deploy/prometheus`: every alert rings where it has to and is silent where it has not, by promtool and with a Prometheus that runs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddr,
     path::Path,
@@ -53,15 +53,30 @@ fn every_alert_has_a_case_in_which_it_rings_and_one_in_which_it_does_not() {
     assert!(cases.values().all(|cases| *cases == [true, true]), "[silent, rings]: {cases:?}");
 }
 
+#[test]
+fn every_alert_names_the_heading_that_says_what_to_do_and_how_soon_somebody_has_to() {
+    let alerts = yaml("prometheus/alerts.yml");
+    let page = fs::read_to_string(path("../services/gateway/docs/alerts.md")).unwrap();
+    let mut headings: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    for rule in list(&alerts, "/groups").iter().flat_map(|group| list(group, "/rules")) {
+        let name = text(rule, "/alert");
+        let runbook = format!("services/gateway/docs/alerts.md#{}", name.to_lowercase());
+        assert_eq!(text(rule, "/annotations/runbook_url"), runbook);
+        assert!(headings.remove(name), "no heading for {name}");
+        assert!(["page", "ticket"].contains(&text(rule, "/labels/severity")), "{name}");
+    }
+    assert!(headings.is_empty(), "headings without an alert: {headings:?}");
+}
+
 /// A Prometheus with the files of `deploy/prometheus`, but for where the nodes are.
-struct Prometheus {
+pub(super) struct Prometheus {
     child: Child,
     address: SocketAddr,
     _files: tempfile::TempDir,
 }
 
 impl Prometheus {
-    fn start(node: SocketAddr) -> Self {
+    pub(super) fn start(node: SocketAddr) -> Self {
         let files = tempfile::TempDir::new().unwrap();
         let settings = read("prometheus/prometheus.yml");
         let (before, _) = settings.split_once("    dns_sd_configs:").unwrap();
@@ -72,6 +87,14 @@ impl Prometheus {
         let child =
             command(files.path(), address).spawn().expect("prometheus is installed; `make test` sees to it");
         Self { child, address, _files: files }
+    }
+
+    /// The answer to an expression.
+    pub(super) fn query(&self, expression: &str) -> Value {
+        let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let path = format!("/api/v1/query?query={encoded}");
+        let (_, answer) = Api::new(self.address, "none").try_get(&path).unwrap();
+        serde_json::from_str(&answer).unwrap()
     }
 
     /// Names of the alerts that ring.
@@ -85,7 +108,7 @@ impl Prometheus {
     }
 
     /// True if the node was scraped.
-    fn knows_the_node(&self) -> bool {
+    pub(super) fn knows_the_node(&self) -> bool {
         let asked = Api::new(self.address, "none").try_get("/api/v1/query?query=gorani_ready");
         asked.is_ok_and(|(_, answer)| answer.contains("\"gorani_ready\""))
     }

@@ -16,6 +16,7 @@ use crate::{
             PresenceStatsResult,
         },
         error::{ApiError, EmptyResult, ErrorAnswer, ErrorView, encode, ok, with_result},
+        explain::{self, ExplainRequest},
         hooks::{self, DeadLettersRequest, DeadLettersResult, DeadLettersTakenResult},
         overview::{
             self, ChannelsRequest, ChannelsResult, ConnectionsRequest, ConnectionsResult, InfoRequest,
@@ -26,6 +27,7 @@ use crate::{
         value::object,
     },
     disconnect::ErrorCode,
+    explain::answer::Explanation,
 };
 
 /// Makes [`Method`], [`ApiCommand`] and [`MethodAnswer`] from the table. The name is a `tt`: the macro of the schemas does not
@@ -142,6 +144,8 @@ methods! {
         "Clients that are connected to any node, in pages";
     Info "info": overview::info(InfoRequest) -> InfoResult,
         "The nodes of the cluster and their numbers";
+    Explain "explain": explain::explain(ExplainRequest<'a>) -> Explanation,
+        "Why a user got a publication of a channel, or did not";
     HooksDeadLetters "hooks_dead_letters": hooks::dead_letters(DeadLettersRequest<'a>) -> DeadLettersResult,
         "Events that an endpoint of the backend did not take, in pages";
     HooksReplay "hooks_replay": hooks::replay(DeadLettersRequest<'a>) -> DeadLettersTakenResult,

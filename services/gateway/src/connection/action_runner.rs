@@ -1,16 +1,18 @@
 //! ActionRunner: the actions of a session that the worker or the node carries out, and that come back with an outcome.
 //! The same for every transport.
 
-use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
+use std::{future::Future, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use gorani_broker::{Publication, PublishOptions};
 
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
+    event_log::event::{ChannelShare, SubscriptionChange},
     hooks::event::TrackedClient,
     hub::{history_reads::ReadSource, registry::SessionKey, worker::Worker},
     node::{Node, cluster::presence::Presence, publish::PublishSource},
+    outbox::Outbox,
     proxy_call::ProxyRequest,
     session::{Action, Outcome, Ticket},
 };
@@ -87,17 +89,22 @@ impl ActionRunner {
             }
             Action::Unsubscribe(channel) => {
                 self.note_unsubscribed(&channel, Unsubscribed::CLIENT);
-                self.worker.subscriptions.unsubscribe(self.key, &channel);
+                self.worker.subscriptions.unsubscribe(self.key, &channel, Unsubscribed::CLIENT.code);
                 Effect::Done
             }
             Action::EndSubscription(channel, why) => {
                 self.note_unsubscribed(&channel, why);
-                self.worker.subscriptions.unsubscribe(self.key, &channel);
+                self.worker.subscriptions.unsubscribe(self.key, &channel, why.code);
                 Effect::Done
             }
             Action::Interrupt(channel) => {
                 self.note_unsubscribed(&channel, Unsubscribed::INSUFFICIENT_STATE);
                 self.worker.subscriptions.interrupt(self.key, &channel);
+                Effect::Done
+            }
+            Action::NoteRefused(channel, code) => {
+                let refused = SubscriptionChange::Refused(code);
+                self.worker.hub_mut().note_subscription(self.key, &channel, refused);
                 Effect::Done
             }
             Action::Subscribe(ticket, request) => {
@@ -172,6 +179,45 @@ impl ActionRunner {
     }
 }
 
+/// Chunks of a full outbox that are looked at, to tell which channels they are of.
+const SAMPLE_CHUNKS: usize = 64;
+/// Bytes at the beginning of such a chunk, where the channel's name is.
+const SAMPLE_BYTES: usize = 512;
+/// Channels that are told of a client that was too slow.
+const SAMPLE_CHANNELS: usize = 32;
+
+impl ActionRunner {
+    /// The channels of what waits in the session's full outbox, the largest part first. An estimate: the newest chunks are looked
+    /// through for the names of the session's channels, which uncompressed frames hold as they are.
+    pub(super) fn channels_of_waiting(&self, outbox: &Outbox) -> Vec<ChannelShare> {
+        let hub = self.worker.hub();
+        let mut names =
+            hub.registry().get(self.key).map(|session| session.channel_names()).unwrap_or_default();
+        names.truncate(SAMPLE_CHANNELS);
+        let mut bytes = vec![0_usize; names.len()];
+        outbox.each_newest(SAMPLE_CHUNKS, |chunk| {
+            let head = chunk.get(..SAMPLE_BYTES).unwrap_or(chunk);
+            let holds = |name: &Arc<str>| head.windows(name.len().max(1)).any(|part| part == name.as_bytes());
+            // Of two names of which one holds the other, the longer one is meant.
+            let found = names.iter().zip(&mut bytes).filter(|(name, _)| holds(name));
+            if let Some((_, bytes)) = found.max_by_key(|(name, _)| name.len()) {
+                *bytes += chunk.len();
+            }
+        });
+        let all: usize = bytes.iter().sum();
+        let mut shares: Vec<(usize, ChannelShare)> = names
+            .iter()
+            .zip(bytes)
+            .map(|(name, bytes)| {
+                let part = (all > 0).then(|| bytes as f64 / all as f64);
+                (bytes, ChannelShare { channel: name.to_string(), part })
+            })
+            .collect();
+        shares.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        shares.into_iter().map(|(_, share)| share).collect()
+    }
+}
+
 /// Tells the backend by hooks. Nothing of it costs more than a branch where no endpoint is configured.
 impl ActionRunner {
     /// The session as hooks name it.
@@ -187,8 +233,9 @@ impl ActionRunner {
         })
     }
 
-    /// The session's client has connected.
-    pub(super) fn note_connected(&self) {
+    /// The session's client has connected, so long after the connection was opened.
+    pub(super) fn note_connected(&self, opened_for: Duration) {
+        self.node.metrics.handshake_seconds.observe(opened_for);
         if let Some(hooks) = &self.node.hooks
             && let Some(of) = self.tracked()
         {

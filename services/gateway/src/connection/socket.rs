@@ -65,7 +65,10 @@ impl<T: Io> Socket<T> {
                     self.needs_flush = true;
                     sent(written);
                 }
-                Err(None) => return Poll::Pending,
+                Err(None) => {
+                    outbox.note_blocked();
+                    return Poll::Pending;
+                }
                 Err(Some(error)) => return Poll::Ready(Err(error)),
             }
         }

@@ -19,8 +19,10 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::{
+    clock::unix_ms,
     connection::action_runner::ActionRunner,
     disconnect::Disconnect,
+    event_log::event::{EndedSession, SessionChange, SessionEvent, short_reason},
     format::encoding::{Encoding, Framing},
     hub::{registry::SessionRegistration, worker::Worker},
     memory::LARGE_REPLY_BYTES,
@@ -60,6 +62,8 @@ pub(crate) struct ConnectionState {
     pub(crate) is_authenticated: bool,
     /// True once the session knows that it has ended.
     pub(crate) is_closed: bool,
+    /// True once its end is in the event log.
+    is_end_noted: bool,
 }
 
 /// A session that was opened, with what its connection needs to run it.
@@ -115,6 +119,7 @@ impl ConnectionState {
             permit: Some(opened.permit),
             is_authenticated: false,
             is_closed: false,
+            is_end_noted: false,
         }
     }
 
@@ -132,7 +137,8 @@ impl ConnectionState {
             return;
         }
         self.is_authenticated = true;
-        self.runner.note_connected();
+        self.runner.note_connected(self.opened_at.elapsed());
+        self.note_event(SessionChange::Connected);
         if let Some(permit) = &mut self.permit {
             permit.authenticated();
         }
@@ -165,12 +171,13 @@ impl ConnectionState {
     pub(crate) fn deregister(&mut self) {
         let (user, client) = self.identity();
         let reason = self.phase.reason().clone();
+        self.note_end(&reason);
         self.runner.note_disconnected(&reason);
         self.runner.worker.deregister(self.runner.key, self.timer.take());
         self.close_session(&reason);
         let metrics = &self.runner.node.metrics;
         metrics.connections.get_or_create(self.transport).dec();
-        metrics.count_disconnect(reason.code);
+        metrics.count_disconnect(reason.code, self.transport.transport);
         let peer = self.peer.map(tracing::field::display);
         let (transport, protocol) = (self.transport.transport, self.protocol);
         let (code, why) = (reason.code, &*reason.reason);
@@ -203,8 +210,42 @@ impl ConnectionState {
     /// The session ends for this reason: nothing more is taken from it, and its subscriptions end now.
     pub(crate) fn leave_node(&mut self, reason: &Disconnect) {
         self.session.ending();
+        self.note_end(reason);
         self.runner.note_disconnected(reason);
         self.runner.worker.leave_all(self.runner.key);
+    }
+
+    /// Notes the end of the session, once, with what still waits for its client.
+    fn note_end(&mut self, reason: &Disconnect) {
+        if std::mem::replace(&mut self.is_end_noted, true) {
+            return;
+        }
+        if !self.is_authenticated {
+            return self.note_event(SessionChange::Refused(reason.code));
+        }
+        let (waiting_bytes, waiting_ms) = self.outbox.waiting();
+        let is_slow = reason.code == Disconnect::SLOW.code;
+        let channels = if is_slow { self.runner.channels_of_waiting(&self.outbox) } else { Vec::new() };
+        self.note_event(SessionChange::Ended(Box::new(EndedSession {
+            code: reason.code,
+            reason: short_reason(&reason.reason),
+            connected_ms: u64::try_from(self.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX),
+            waiting_bytes: waiting_bytes as u64,
+            waiting_ms: waiting_ms.into(),
+            channels,
+        })));
+    }
+
+    fn note_event(&self, change: SessionChange) {
+        let (user, client) = self.identity();
+        self.runner.worker.hub_mut().events.note_session(SessionEvent {
+            at: unix_ms(),
+            client,
+            user,
+            transport: self.transport.transport.into(),
+            address: self.peer.map(|peer| peer.ip()),
+            change,
+        });
     }
 
     /// Sends one text message that is not the session's.

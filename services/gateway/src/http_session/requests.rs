@@ -120,6 +120,7 @@ impl HttpSession {
             is_lost = true;
             self.lose_response(Disconnect::NORMAL);
         }
+        self.state.outbox.note_blocked();
         is_lost
     }
 

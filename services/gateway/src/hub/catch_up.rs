@@ -47,9 +47,12 @@ impl CatchUp {
         self.tasks.spawn(async move {
             let mut next = Some(missing);
             while let Some(MissingRange { after, read }) = next {
-                let missed = catch_up.read_after(&channel, after, moment).await;
+                let missed = catch_up.read_after(&channel, after.clone(), moment).await;
                 catch_up.metrics.catch_ups.inc();
-                next = catch_up.hub.borrow_mut().caught_up(&channel, read, missed);
+                let mut hub = catch_up.hub.borrow_mut();
+                hub.note_catch_up(&channel, after, missed.as_ref());
+                next = hub.caught_up(&channel, read, missed);
+                drop(hub);
                 moment = catch_up.reads.now();
             }
         });

@@ -21,15 +21,20 @@ use crate::{
         registry::SessionKey,
         subscription::{EventBatch, HELD_BACK_EVENTS, PositionLost, Subscription, is_same_epoch},
     },
+    metrics::namespaces::NamespaceIndex,
     outbox::Outbox,
     session::{EndedEpoch, SubscribeParams},
 };
+
+mod stream;
+
+pub(super) use self::stream::{CatchUpResult, EpochChange, Fingerprint, MissingRange};
 
 /// A channel with at least one subscription on this worker.
 pub(super) struct Channel {
     name: Arc<str>,
     retention: Retention,
-    subscriptions: IndexMap<SessionKey, Subscription>,
+    pub(super) subscriptions: IndexMap<SessionKey, Subscription>,
     /// The newest publication delivered; absent until it is known.
     position: Option<Position>,
     /// The fingerprint of what was delivered at that position; absent where the position is only known from a read.
@@ -44,6 +49,10 @@ pub(super) struct Channel {
     lost: Vec<SessionKey>,
     /// Sessions that went over to another epoch and must be notified.
     moved: Option<Box<EpochChange>>,
+    /// Publications times subscribers since the hub last took the number.
+    delivered: u32,
+    /// Where its deliveries are counted.
+    namespace: NamespaceIndex,
 }
 
 /// A point in the worker's inbox, from which on a channel's events count.
@@ -62,51 +71,8 @@ struct CatchingUp {
     waiting: Vec<ChannelEvent>,
 }
 
-/// A range of the stream that is missing and has to be read from history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct MissingRange {
-    /// The last publication that was delivered.
-    pub(super) after: Position,
-    /// Names the read, for [`Channel::caught_up`].
-    pub(super) read: u64,
-}
-
-/// An epoch that ended, and the sessions that went over to the next one.
-pub(super) type EpochChange = (EndedEpoch, Vec<SessionKey>);
-
-/// The result of a read of history after a position.
-#[derive(Debug)]
-pub(super) struct CatchUpResult {
-    /// Publications without a hole.
-    pub(super) events: Vec<ChannelEvent>,
-    /// The stream's epoch of now.
-    pub(super) epoch: Arc<str>,
-    /// Those before it, as in [`gorani_broker::HistoryPage`].
-    pub(super) ancestors: Vec<Position>,
-}
-
-impl CatchUpResult {
-    /// The last offset that an earlier epoch has in common with the one of now.
-    fn shared_with(&self, epoch: &Arc<str>) -> Option<u64> {
-        self.ancestors.iter().find(|shared| is_same_epoch(&shared.epoch, epoch)).map(|shared| shared.offset)
-    }
-}
-
 /// The number of the next read or mark, of the whole process: a channel may be left and joined again meanwhile.
 static NEXT: AtomicU64 = AtomicU64::new(0);
-
-/// Tells a publication from one that got its offset after a failover that forgot it: that one was accepted at another time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fingerprint {
-    time_ms: u64,
-    bytes: usize,
-}
-
-impl Fingerprint {
-    pub(super) fn of(publication: &Publication) -> Self {
-        Self { time_ms: publication.time_ms, bytes: publication.data.len() }
-    }
-}
 
 /// The relation of a publication to the channel's position.
 enum OffsetOrder {
@@ -117,7 +83,7 @@ enum OffsetOrder {
 }
 
 impl Channel {
-    pub(super) fn new(name: Arc<str>, retention: Retention) -> Self {
+    pub(super) fn new(name: Arc<str>, retention: Retention, namespace: NamespaceIndex) -> Self {
         Self {
             name,
             retention,
@@ -129,6 +95,8 @@ impl Channel {
             begins_at: None,
             lost: Vec::new(),
             moved: None,
+            delivered: 0,
+            namespace,
         }
     }
 
@@ -168,15 +136,28 @@ impl Channel {
         }
     }
 
-    pub(super) fn leave(&mut self, key: SessionKey, encoder: &mut Encoder) {
-        if let Some(subscription) = self.subscriptions.swap_remove(&key) {
-            encoder.release(subscription.encoding());
-        }
+    /// Takes a subscription out; with the position that it had.
+    pub(super) fn leave(&mut self, key: SessionKey, encoder: &mut Encoder) -> Option<Position> {
+        let subscription = self.subscriptions.swap_remove(&key)?;
+        encoder.release(subscription.encoding());
+        subscription.seen().cloned()
     }
 
     /// Sessions that lost their position since the last call.
     pub(super) fn take_lost(&mut self) -> Vec<SessionKey> {
         std::mem::take(&mut self.lost)
+    }
+
+    /// Publications times subscribers since the last call, and where they are counted.
+    pub(super) fn take_delivered(&mut self) -> (NamespaceIndex, u32) {
+        (self.namespace, std::mem::take(&mut self.delivered))
+    }
+
+    /// The subscription at this place, whichever it is, with where its bytes wait.
+    pub(super) fn nth_outbox(&self, number: usize) -> Option<(SessionKey, &Outbox)> {
+        let (key, subscription) =
+            self.subscriptions.get_index(number.checked_rem(self.subscriptions.len())?)?;
+        Some((*key, subscription.outbox()))
     }
 
     /// Sessions that went over to another epoch since the last call.
@@ -379,6 +360,15 @@ impl Channel {
         order
     }
 
+    /// Counts a run of publications, all its subscribers at once. One that is ended or that waits for its reply is counted too.
+    fn count_deliveries(&mut self, publications: usize, batch: &EventBatch<'_>) {
+        if !batch.is_presence {
+            let takers = self.subscriptions.len().saturating_sub(usize::from(!batch.excluded.is_empty()));
+            let deliveries = u32::try_from(publications.saturating_mul(takers)).unwrap_or(u32::MAX);
+            self.delivered = self.delivered.saturating_add(deliveries);
+        }
+    }
+
     /// Delivers events that are in order, in runs that all subscriptions of an encoding share.
     fn fan_out(&mut self, events: &[ChannelEvent], encoder: &mut Encoder) {
         let mut rest = events;
@@ -386,6 +376,7 @@ impl Channel {
             let (run, others) = rest.split_at(EventBatch::length(rest));
             rest = others;
             let batch = EventBatch::of(run);
+            self.count_deliveries(run.len(), &batch);
             encoder.begin();
             for (key, subscription) in &mut self.subscriptions {
                 if subscription.take_run(&self.name, run, &batch, encoder) == Err(PositionLost)

@@ -12,7 +12,10 @@ use std::{
 use gorani_broker::ChannelEvent;
 use indexmap::IndexSet;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::{
     hub::{channel::InboxMark, history_reads::ReadVersion, scan::ScanRequest},
@@ -25,7 +28,8 @@ pub(super) const INBOX_ENTRIES: usize = 64 * 1024;
 const INBOX_BYTES: usize = 64 * 1024 * 1024;
 /// One entry of a worker's inbox.
 pub(super) enum InboxEntry {
-    Event(Arc<str>, ChannelEvent),
+    /// An event of a channel, with the time at which it came to the node if that is measured.
+    Event(Arc<str>, ChannelEvent, Option<Instant>),
     Gap(Arc<str>, ReadVersion),
     /// From here on the events of a channel count.
     Mark(Arc<str>, InboxMark),
@@ -35,6 +39,14 @@ pub(super) enum InboxEntry {
     Question(ScanRequest),
     /// Answered as soon as its turn comes.
     Ping(oneshot::Sender<()>),
+}
+
+/// What came of one channel in a turn.
+#[derive(Default)]
+pub(super) struct ChannelTurn {
+    pub(super) events: Vec<ChannelEvent>,
+    /// The time at which the first event came to the node that is timed.
+    pub(super) arrived: Option<Instant>,
 }
 
 /// The end of an inbox that other threads hold.
@@ -110,14 +122,19 @@ impl Inbox {
 
     /// Hands over an event without waiting. An event that does not fit marks its channel as gapped, and the worker
     /// reads it from history.
-    pub fn event(&self, channel: &Arc<str>, event: ChannelEvent) {
+    pub fn event(&self, channel: &Arc<str>, event: ChannelEvent, arrived: Option<Instant>) {
         let size = size_of_event(&event);
         if self.load.bytes.fetch_add(size, Ordering::Relaxed) > INBOX_BYTES
-            || self.sender.try_send(InboxEntry::Event(channel.clone(), event)).is_err()
+            || self.sender.try_send(InboxEntry::Event(channel.clone(), event, arrived)).is_err()
         {
             self.load.bytes.fetch_sub(size, Ordering::Relaxed);
             self.load.mark_gapped(channel);
         }
+    }
+
+    /// Entries that wait for the worker.
+    pub fn entries(&self) -> usize {
+        INBOX_ENTRIES.saturating_sub(self.sender.capacity())
     }
 
     /// Notes that events of a channel may be missing that were published before `moment`.

@@ -137,9 +137,9 @@ impl SessionEntry {
 #[derive(Default)]
 pub struct SessionRegistry {
     next_key: SessionKey,
-    sessions: IndexMap<SessionKey, SessionEntry>,
+    pub(super) sessions: IndexMap<SessionKey, SessionEntry>,
     /// By client id, in the order in which [`super::scan`] lists them.
-    clients: BTreeMap<Arc<str>, SessionKey>,
+    pub(super) clients: BTreeMap<Arc<str>, SessionKey>,
     /// By user and client id: those of one user stand together, in the same order. One tree for all users, since most of them
     /// have one session. Anonymous sessions are not in it: nobody addresses them together.
     users: BTreeMap<(Arc<str>, Arc<str>), SessionKey>,

@@ -5,14 +5,20 @@
 //! lock outlives a slice, and names that stay while others come and go are never missed. A page
 //! whose pattern matches few names ends after a while and says how far it looked. Record 28.
 
+pub mod evidence;
+
 use std::{cell::RefCell, collections::BTreeMap, ops::Bound, rc::Rc, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
 use wildmatch::WildMatch;
 
+use self::evidence::answer_query;
 use super::{Hub, registry::SessionEntry};
-use crate::metrics::TrafficCounters;
+use crate::{
+    event_log::query::{EventAnswer, EventQuery},
+    metrics::TrafficCounters,
+};
 
 /// Time of a worker that one slice may take before others get their turn. Half of the promised 2 ms: the slice ends with the
 /// entry under way, and a busy machine adds to it.
@@ -88,6 +94,13 @@ pub enum ScanRequest {
         /// Receives the answer.
         answer: oneshot::Sender<usize>,
     },
+    /// What happened on the worker.
+    Events {
+        /// The query.
+        query: Arc<EventQuery>,
+        /// Receives the answer.
+        answer: oneshot::Sender<EventAnswer>,
+    },
 }
 
 impl ScanRequest {
@@ -106,6 +119,7 @@ impl ScanRequest {
                 // The requester may have gone meanwhile; then nobody misses the answer.
                 let _ = answer.send(hub.borrow().subscribers(&channel).unwrap_or_default());
             }
+            Self::Events { query, answer } => answer_query(&query, &hub, &traffic, answer).await,
         }
     }
 }

@@ -10,7 +10,8 @@ use gorani_broker::{Broker, BrokerError, HistoryPage, HistoryQuery, Position, Pu
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    disconnect::ErrorCode,
+    disconnect::{ErrorCode, Unsubscribed},
+    event_log::event::{RecoveryResult, SubscriptionChange},
     format::views::reply_bytes,
     hub::{
         Hub, RemovedSubscription,
@@ -21,6 +22,7 @@ use crate::{
         removals::{PRESENCE_TTL, Removal, Removals},
     },
     memory::{LARGE_REPLY_BYTES, MemoryBudget, ReplyPermit},
+    metrics::commands::RecoveryOutcome,
     session::{SubscribeParams, Subscribed},
 };
 
@@ -52,9 +54,23 @@ impl Subscriptions {
             return Err(ErrorCode::ALREADY_SUBSCRIBED);
         };
         self.mark_begin(&request.channel);
-        let joined = self.join_broker(key, &request, generation).await;
+        let mut recovery = RecoveryResult::NotAsked;
+        let joined = self.join_broker(key, &request, generation, &mut recovery).await;
+        if joined.is_err() && request.recover.is_some() {
+            let hub = self.hub.borrow();
+            hub.traffic.commands.count_recovery(&request.channel, RecoveryOutcome::Failed);
+        }
+        let change = match &joined {
+            Ok(subscribed) => {
+                let hub = self.hub.borrow();
+                hub.traffic.commands.count_recovered(subscribed.publications.len());
+                SubscriptionChange::Began { asked: request.recover, top: subscribed.top.clone(), recovery }
+            }
+            Err(error) => SubscriptionChange::Refused(error.code),
+        };
+        self.hub.borrow_mut().note_subscription(key, &request.channel, change);
         if joined.is_err() && self.hub.borrow().is_current(key, &request.channel, generation) {
-            self.unsubscribe(key, &request.channel);
+            self.leave(key, &request.channel);
         }
         joined
     }
@@ -66,6 +82,7 @@ impl Subscriptions {
         key: SessionKey,
         request: &SubscribeParams,
         generation: Generation,
+        recovery: &mut RecoveryResult,
     ) -> Result<Subscribed, ErrorCode> {
         let channel = &request.channel;
         if let Some(joined) = self.interest.join(self.index, channel) {
@@ -75,14 +92,19 @@ impl Subscriptions {
             Subscribed { was_recovering: request.recover.is_some(), ..Subscribed::default() };
         if request.positioned {
             let page = self.read_joining(key, request).await?;
-            if let Some(from) = &request.recover
-                && is_recovered(from, &page)
-                && page.publications.iter().map(|publication| reply_bytes(publication)).sum::<usize>()
-                    <= self.reads.reply_max_bytes(key, request.recover_max_bytes)
-            {
-                subscribed.permit = self.reads.reserve_reply(size_of(&page.publications))?;
-                subscribed.recovered = true;
-                subscribed.publications = page.publications.clone();
+            if let Some(from) = &request.recover {
+                *recovery = recovery_of(from, &page);
+                let bytes =
+                    page.publications.iter().map(|publication| reply_bytes(publication)).sum::<usize>();
+                if *recovery != RecoveryResult::Recovered {
+                    // The client learns that it missed something.
+                } else if bytes > self.reads.reply_max_bytes(key, request.recover_max_bytes) {
+                    *recovery = RecoveryResult::TooMuch;
+                } else {
+                    subscribed.permit = self.reads.reserve_reply(size_of(&page.publications))?;
+                    subscribed.recovered = true;
+                    subscribed.publications = page.publications.clone();
+                }
             }
             if !self.hub.borrow().is_current(key, channel, generation) {
                 return Err(ErrorCode::INTERNAL);
@@ -145,12 +167,21 @@ impl Subscriptions {
         }
     }
 
-    /// Ends a subscription.
-    pub fn unsubscribe(&self, key: SessionKey, channel: &str) {
-        let removed = self.hub.borrow_mut().leave(key, channel);
-        if let Some(removed) = removed {
-            self.publish_leave(key, removed);
+    /// Ends a subscription, with this code; 0: its client left.
+    pub fn unsubscribe(&self, key: SessionKey, channel: &str, code: u32) {
+        let removed = self.leave(key, channel);
+        if let Some((channel, seen)) = removed {
+            let ended = SubscriptionChange::Ended { code: Some(code), seen };
+            self.hub.borrow_mut().note_subscription(key, &channel, ended);
         }
+    }
+
+    /// Takes a session out of a channel; with the position that it had.
+    fn leave(&self, key: SessionKey, channel: &str) -> Option<(Arc<str>, Option<Position>)> {
+        let removed = self.hub.borrow_mut().leave(key, channel)?;
+        let left = (removed.channel.clone(), removed.seen.clone());
+        self.publish_leave(key, removed);
+        Some(left)
     }
 
     /// Ends a subscription whose client is asked to come back at once, as after a gap. It stays present for a while: if it does
@@ -158,6 +189,11 @@ impl Subscriptions {
     pub fn interrupt(&self, key: SessionKey, channel: &str) {
         let removed = self.hub.borrow_mut().leave(key, channel);
         let Some(removed) = removed else { return };
+        let ended = SubscriptionChange::Ended {
+            code: Some(Unsubscribed::INSUFFICIENT_STATE.code),
+            seen: removed.seen.clone(),
+        };
+        self.hub.borrow_mut().note_subscription(key, &removed.channel, ended);
         if !removed.presence || !removed.is_entered {
             return self.publish_leave(key, removed);
         }
@@ -170,7 +206,7 @@ impl Subscriptions {
 
     /// Passes a removed subscription to the broker. The request is put in line here; it is repeated where it fails.
     pub(super) fn publish_leave(&self, key: SessionKey, removed: RemovedSubscription) {
-        let RemovedSubscription { channel, info, presence, announce, is_entered, last } = removed;
+        let RemovedSubscription { channel, info, presence, announce, is_entered, last, .. } = removed;
         if last {
             self.interest.leave(self.index, &channel);
         }
@@ -182,19 +218,28 @@ impl Subscriptions {
     }
 }
 
-/// True if the page's publications are everything between what the client has seen and the top.
-fn is_recovered(from: &Position, page: &HistoryPage) -> bool {
+/// Recovered if the page's publications are everything between what the client has seen and the top, else the reason why not.
+fn recovery_of(from: &Position, page: &HistoryPage) -> RecoveryResult {
     if !page.continues(from) {
-        return false;
+        return RecoveryResult::WrongEpoch;
     }
     let mut offset = from.offset;
     for publication in &page.publications {
         if publication.offset != offset + 1 {
-            return false;
+            return RecoveryResult::TooOld;
         }
         offset = publication.offset;
     }
-    offset == page.top.offset
+    if offset == page.top.offset {
+        return RecoveryResult::Recovered;
+    }
+    // A client may come with a position that was never given out.
+    let is_cut = page.truncated || page.publications.len() >= RECOVERY_PUBLICATIONS as usize;
+    match offset.cmp(&page.top.offset) {
+        std::cmp::Ordering::Greater => RecoveryResult::WrongEpoch,
+        _ if is_cut => RecoveryResult::TooMuch,
+        _ => RecoveryResult::TooOld,
+    }
 }
 
 /// Over a transport of text, a reply holds this part of what others hold: all of it becomes a JSON string once more.

@@ -65,6 +65,11 @@ impl Subscription {
         self.encoding = encoder.change_format(self.encoding, format);
     }
 
+    /// Where its bytes wait for the client.
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
     /// Its encoding, which is released with it.
     pub(super) fn encoding(&self) -> EncodingId {
         self.encoding
@@ -82,6 +87,16 @@ impl Subscription {
     /// The subscription's position. It counts from the read that its reply reports; it need not have what came before that read.
     pub(super) fn last_delivered(&self) -> Option<&Position> {
         self.seen.as_ref().filter(|seen| !self.broken && !seen.epoch.is_empty())
+    }
+
+    /// The position up to which everything was put into the outbox, or was not for this client.
+    pub(super) fn seen(&self) -> Option<&Position> {
+        self.seen.as_ref().filter(|seen| !seen.epoch.is_empty())
+    }
+
+    /// True if it lost its position, and its client was told.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     pub(super) fn set_seen(&mut self, top: Position) {

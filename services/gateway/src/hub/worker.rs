@@ -10,16 +10,18 @@ use std::{
     time::Duration,
 };
 
-use gorani_broker::{Broker, ChannelEvent, Publication, queue::QueueWake};
+use gorani_broker::{Broker, Publication, queue::QueueWake};
 use indexmap::IndexMap;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Hub,
     catch_up::CatchUp,
+    delivery_sample::DeliverySamples,
     history_reads::{HistoryReads, ReadVersion},
-    inbox::{Inbox, InboxEntry, InboxLoad, size_of_event},
+    inbox::{ChannelTurn, Inbox, InboxEntry, InboxLoad, size_of_event},
     interest::Interest,
+    outbox_look::OutboxLook,
     queue_consumers::QueueConsumers,
     registry::{Generation, SessionKey, SessionRegistration},
     removals::{Removals, UserLimit},
@@ -27,6 +29,7 @@ use super::{
     timers::{MemoryMonitor, PresenceRefresh, Timers, drain_sessions},
 };
 use crate::{
+    event_log::event::{GapChange, SubscriptionChange},
     format::views::AROUND_BYTES,
     memory::{MemoryBudget, ReplyPermit},
     metrics::{Metrics, TrafficCounters},
@@ -63,6 +66,7 @@ pub struct Worker {
     /// Calls to the backend.
     pub proxies: Rc<ProxyClients>,
     catch_up: Rc<CatchUp>,
+    samples: DeliverySamples,
     pub(super) metrics: Arc<Metrics>,
     pub(super) load: Arc<InboxLoad>,
     /// All that it does by itself.
@@ -84,7 +88,9 @@ impl Worker {
         let tasks = Tasks::default();
         let own_inbox = inbox.of_worker();
         let load = own_inbox.load.clone();
+        let traffic = Rc::new(TrafficCounters::new(&metrics));
         let hub = Rc::new(RefCell::new(Hub {
+            traffic: traffic.clone(),
             memory: memory.clone(),
             ..Hub::counting(deflate_threshold_bytes, metrics.sessions.clone())
         }));
@@ -102,7 +108,7 @@ impl Worker {
         let worker = Rc::new(Self {
             index,
             timers: Timers::new(),
-            traffic: Rc::default(),
+            traffic,
             subscriptions: Rc::new(Subscriptions {
                 index,
                 hub: hub.clone(),
@@ -128,6 +134,7 @@ impl Worker {
                 metrics: metrics.clone(),
                 tasks: tasks.clone(),
             }),
+            samples: DeliverySamples::new(metrics.clone(), tasks.clone()),
             hub,
             history,
             reads,
@@ -140,7 +147,8 @@ impl Worker {
         worker.tasks.spawn(worker.clone().deliver(receiver));
         worker.tasks.spawn(worker.clone().watch_deadlines());
         worker.tasks.spawn(presence.run());
-        worker.tasks.spawn(worker.traffic.clone().flush_periodically(metrics));
+        worker.tasks.spawn(worker.traffic.clone().flush_periodically(metrics.clone()));
+        worker.tasks.spawn(OutboxLook { worker: index, hub: worker.hub.clone(), metrics }.run());
         worker.tasks.spawn(MemoryMonitor { index, broker, memory }.run());
         (worker, inbox)
     }
@@ -165,6 +173,8 @@ impl Worker {
         self.user_limit.release(key);
         let removed = self.hub_mut().leave_all(key);
         for removed in removed {
+            let ended = SubscriptionChange::Ended { code: None, seen: removed.seen.clone() };
+            self.hub_mut().note_subscription(key, &removed.channel, ended);
             self.subscriptions.publish_leave(key, removed);
         }
         self.consumers.leave_all(key);
@@ -201,7 +211,7 @@ impl Worker {
         let load = &self.load;
         let mut entries = Vec::with_capacity(TURN_ENTRIES);
         // Events of one turn by channel: consecutive publications of a channel are encoded and queued together.
-        let mut turn: IndexMap<Arc<str>, Vec<ChannelEvent>> = IndexMap::new();
+        let mut turn: IndexMap<Arc<str>, ChannelTurn> = IndexMap::new();
         loop {
             tokio::select! {
                 biased;
@@ -210,12 +220,15 @@ impl Worker {
             }
             for entry in entries.drain(..) {
                 match entry {
-                    InboxEntry::Event(channel, event) => {
+                    InboxEntry::Event(channel, event, arrived) => {
                         load.bytes.fetch_sub(size_of_event(&event), Ordering::Relaxed);
-                        turn.entry(channel).or_default().push(event);
+                        let of_channel = turn.entry(channel).or_default();
+                        of_channel.events.push(event);
+                        of_channel.arrived = of_channel.arrived.or(arrived);
                     }
                     InboxEntry::Gap(channel, moment) => {
                         self.deliver_turn(&mut turn).await;
+                        self.hub_mut().events.note_gap(&channel, GapChange::Missed);
                         self.on_gap(&channel, moment);
                     }
                     InboxEntry::Mark(channel, mark) => {
@@ -274,16 +287,17 @@ impl Worker {
         let gapped = std::mem::take(&mut *self.load.gapped.lock());
         self.metrics.inbox_overflows.inc_by(gapped.len() as u64);
         for channel in gapped {
+            self.hub_mut().events.note_gap(&channel, GapChange::InboxFull);
             self.on_gap(&channel, self.history.now());
         }
     }
 
-    async fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<ChannelEvent>>) {
+    async fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, ChannelTurn>) {
         if turn.is_empty() {
             return;
         }
         let mut began = Instant::now();
-        for (channel, events) in turn.drain(..) {
+        for (channel, ChannelTurn { events, arrived }) in turn.drain(..) {
             if began.elapsed() >= TURN {
                 self.traffic.held(began.elapsed());
                 tokio::task::yield_now().await;
@@ -293,7 +307,18 @@ impl Worker {
                 self.consumers.wake(queue);
                 continue;
             }
+            let sample = if self.traffic.is_sampled() {
+                self.samples.begin(&self.hub(), &channel, &events)
+            } else {
+                None
+            };
             let missing = self.hub_mut().deliver(&channel, events);
+            if let Some(arrived) = arrived {
+                self.traffic.fanned_out(self.traffic.namespace_of(&channel), arrived.elapsed());
+            }
+            if let Some(sample) = sample {
+                self.samples.follow(sample);
+            }
             if let Some(missing) = missing {
                 self.catch_up.run(channel, missing, self.history.now());
             }

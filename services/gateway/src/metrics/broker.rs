@@ -1,14 +1,20 @@
 //! The counters of the broker and of other nodes, for `GET /metrics`: cluster messages and forwarded requests. The broker's own
 //! counters are read at each scrape. `docs/protocols/http.md` §6 (readiness tells the truth, and figures show why).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use gorani_broker::BrokerStats;
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+
+use super::histogram::AtomicHistogram;
 
 /// Labels of a connection to the broker's server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -17,10 +23,22 @@ pub struct BrokerConnectionLabel {
     pub connection: &'static str,
 }
 
+/// Labels of a server of the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServerLabel {
+    /// Its host and port.
+    server: String,
+}
+
 /// The counters of the broker itself ([`BrokerStats`]).
 #[derive(Debug, Default)]
 pub(super) struct BrokerMetrics {
     servers: Gauge,
+    servers_connected: Gauge,
+    /// Servers that are shown: one that leaves the cluster is shown no longer.
+    round_trip_servers: Mutex<BTreeSet<String>>,
+    round_trips: Family<ServerLabel, AtomicHistogram>,
+    clock_offset: Gauge<f64, AtomicU64>,
     connections_lost: Family<BrokerConnectionLabel, Counter>,
     pending_requests: Gauge,
     pending_bytes: Gauge,
@@ -57,6 +75,9 @@ impl BrokerMetrics {
         }
         register! {
             servers: "broker_servers", "Servers that the broker is to be connected to";
+            servers_connected: "broker_servers_connected", "Servers that the broker is connected to";
+            round_trips: "broker_round_trip_seconds", "From sending the node's own canary to hearing it, by server";
+            clock_offset: "clock_offset_seconds", "Seconds by which this machine's clock is ahead of the broker's server that is furthest from it";
             connections_lost: "broker_connections_lost", "Connections to the broker's servers that were lost";
             pending_requests: "broker_pending_requests", "Requests to the broker without an answer";
             pending_bytes: "broker_pending_bytes", "Bytes of those requests";
@@ -75,6 +96,20 @@ impl BrokerMetrics {
         let gauge = |gauge: &Gauge, value: usize| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         let counter = |counter: &Counter, value: u64| counter.inner().store(value, Ordering::Relaxed);
         gauge(&self.servers, stats.servers);
+        gauge(&self.servers_connected, stats.servers_connected);
+        self.clock_offset.set(stats.clock_offset.unwrap_or_default());
+        let is_there = |server: &str| stats.round_trips.iter().any(|(known, _)| known == server);
+        self.round_trip_servers.lock().retain(|server| {
+            if !is_there(server) {
+                self.round_trips.remove(&ServerLabel { server: server.clone() });
+            }
+            is_there(server)
+        });
+        for (server, times) in &stats.round_trips {
+            self.round_trip_servers.lock().insert(server.clone());
+            let label = ServerLabel { server: server.clone() };
+            self.round_trips.get_or_create(&label).set(&times.buckets, times.sum);
+        }
         gauge(&self.pending_requests, stats.pending_requests);
         gauge(&self.pending_bytes, stats.pending_bytes);
         self.canary_age.set(stats.canary_age.unwrap_or_default().as_secs_f64());
@@ -114,6 +149,8 @@ pub struct ClusterMetrics {
     pub timeouts: Counter,
     /// Clients of dead nodes that this one took out of presence.
     pub reaped: Counter,
+    /// Times at which this node's own lease had ended.
+    pub lease_lapses: Counter,
 }
 
 impl ClusterMetrics {
@@ -132,6 +169,7 @@ impl ClusterMetrics {
             unknown: counter("cluster_messages_unknown", "Messages of other nodes that were not understood"),
             dropped: counter("cluster_messages_dropped", "Messages of other nodes that found no room"),
             timeouts: counter("cluster_timeouts", "Questions to other nodes that were not answered in time"),
+            lease_lapses: counter("cluster_lease_lapses", "Times at which this node's own lease had ended"),
             reaped: counter("presence_reaped", "Clients of dead nodes taken out of presence"),
         }
     }

@@ -109,6 +109,8 @@ struct ShedLabel {
 pub struct AcceptMetrics {
     /// TCP connections that are open, of every listener.
     pub open: Gauge,
+    /// As many as there may be.
+    pub limit: Gauge,
     shed: Family<ShedLabel, Counter>,
 }
 
@@ -116,13 +118,19 @@ impl AcceptMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let open = Gauge::default();
         registry.register("tcp_connections", "Accepted TCP connections that are open", open.clone());
+        let limit = Gauge::default();
+        registry.register(
+            "tcp_connections_limit",
+            "Accepted TCP connections that may be open",
+            limit.clone(),
+        );
         let shed = Family::default();
         registry.register(
             "tcp_connections_shed",
             "TCP connections closed to make room by reason",
             shed.clone(),
         );
-        Self { open, shed }
+        Self { open, limit, shed }
     }
 
     /// Counts a connection that is closed to make room.

@@ -7,6 +7,8 @@
 
 pub mod drift;
 mod envelope;
+pub mod event_queries;
+pub mod event_reports;
 pub(super) mod hook_nodes;
 mod membership;
 mod own_address;
@@ -36,6 +38,7 @@ use self::{
 };
 use super::workers::Workers;
 use crate::{
+    event_log::event::GapChange,
     hooks::Hooks,
     hub::{history_reads::HistoryReads, removals::PRESENCE_TTL},
     metrics::Metrics,
@@ -185,10 +188,13 @@ impl ClusterMember {
         }
         if lapsed {
             self.peers.lapses.fetch_add(1, Ordering::Relaxed);
+            self.metrics.cluster.lease_lapses.inc();
             tracing::warn!("lease expired; re-registering presence");
             self.workers.restore_presence();
         }
         for node in died {
+            let name = self.peers.description(&node).name;
+            self.workers.events.note(GapChange::NodeLost { id: node.clone(), name });
             tracing::info!(node, "node left the cluster");
             self.tasks.spawn(self.clone().reap_everywhere(node));
         }

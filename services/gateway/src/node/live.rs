@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{admission::AdmissionControl, cluster::ClusterMember};
 use crate::{
-    metrics::Metrics,
+    metrics::{Metrics, commands::CommandMetrics},
     proxy::routes::routes,
     proxy_call::ProxyCounts,
     refusal_log::RefusalLog,
@@ -78,7 +78,7 @@ impl LiveSettings {
     /// They are refused, and nothing has changed.
     pub fn apply_settings(&self, next: Settings) -> Result<(), SettingsError> {
         let before = self.policy.get();
-        let mut policy = first_policy(&next, &self.policy.node_id)?;
+        let mut policy = first_policy(&next, &self.policy.node_id, before.counts.clone())?;
         policy.tokens = before.tokens.renewed(&next.token).map_err(|error| refused("token", &error))?;
         policy.proxy_counts = before.proxy_counts.clone();
         policy.node_name = before.node_name.clone();
@@ -122,7 +122,11 @@ impl LiveSettings {
 ///
 /// # Errors
 /// The settings are refused.
-pub(super) fn first_policy(settings: &Settings, id: &Arc<str>) -> Result<Policy, SettingsError> {
+pub(super) fn first_policy(
+    settings: &Settings,
+    id: &Arc<str>,
+    counts: CommandMetrics,
+) -> Result<Policy, SettingsError> {
     Ok(Policy {
         tokens: TokenVerifier::new(&settings.token).map_err(|error| refused("token", &error))?,
         rules: settings.channel.rules().map_err(|error| refused("channel", &error))?,
@@ -138,6 +142,7 @@ pub(super) fn first_policy(settings: &Settings, id: &Arc<str>) -> Result<Policy,
         node_id: id.clone(),
         node_name: settings.node.name_or(id),
         key_wanted: Arc::default(),
+        counts,
         log: Arc::new(RefusalLog::default()),
         replaced_by: OnceLock::new(),
     })

@@ -1,15 +1,17 @@
 //! Publishing: the channel's options, then the broker. The one way for backends, clients and embedders.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use gorani_broker::{
     Broker, BrokerError, Idempotency, Publication, PublishOptions, Published,
     queue::{QUEUE_FULL, QueueLimits},
 };
+use tokio::time::Instant;
 
 use crate::{
     disconnect::ErrorCode,
+    event_log::NodeEventLog,
     hub::queue_consumers::FetchRequest,
     metrics::{Metrics, PublishOutcome},
     session::shared::{IDEMPOTENCY_KEY_MAX_BYTES, IDEMPOTENCY_TTL, current_policy::CurrentPolicy},
@@ -30,6 +32,7 @@ pub struct Publisher {
     broker: Arc<dyn Broker>,
     policy: Arc<CurrentPolicy>,
     metrics: Arc<Metrics>,
+    events: Arc<NodeEventLog>,
     /// Limits of a work queue.
     queue_limits: Arc<QueueLimits>,
 }
@@ -39,9 +42,10 @@ impl Publisher {
         broker: Arc<dyn Broker>,
         policy: Arc<CurrentPolicy>,
         metrics: Arc<Metrics>,
+        events: Arc<NodeEventLog>,
         settings: &StompSettings,
     ) -> Self {
-        Self { broker, policy, metrics, queue_limits: Arc::new(settings.queue.limits()) }
+        Self { broker, policy, metrics, events, queue_limits: Arc::new(settings.queue.limits()) }
     }
 
     /// Publishes for a backend. Its position in the channel is taken now, not when the future is polled.
@@ -64,7 +68,10 @@ impl Publisher {
         match options {
             Ok(options) => self.publish_with(PublishSource::Api, channel, publication, options),
             Err(error) => {
-                count_publication(&self.metrics, PublishSource::Api, Some(error));
+                if self.events.keeps_failures() {
+                    self.events.note_failure(channel, false, error.code);
+                }
+                count_publication(&self.metrics, PublishSource::Api, Some(error), Duration::ZERO);
                 Box::pin(std::future::ready(Err(error)))
             }
         }
@@ -80,7 +87,9 @@ impl Publisher {
     ) -> BoxFuture<'static, Result<Published, ErrorCode>> {
         // One look at the log's level for a publication; the fields are read only where somebody wants them.
         tracing::debug!(channel, ?source, bytes = publication.data.len(), "publishing");
-        let metrics = self.metrics.clone();
+        let (metrics, began) = (self.metrics.clone(), Instant::now());
+        // The name is copied only where failures are kept: one small allocation beside those of the request.
+        let noted = self.events.keeps_failures().then(|| (self.events.clone(), Box::<str>::from(channel)));
         let accepted = self.broker.publish(channel, publication, options);
         Box::pin(async move {
             let result = accepted.await.map_err(|error| {
@@ -88,7 +97,10 @@ impl Publisher {
                 tracing::debug!(%error, "publication failed");
                 ErrorCode::from(error)
             });
-            count_publication(&metrics, source, result.as_ref().err().copied());
+            if let (Err(error), Some((events, channel))) = (&result, noted) {
+                events.note_failure(&channel, source == PublishSource::Client, error.code);
+            }
+            count_publication(&metrics, source, result.as_ref().err().copied(), began.elapsed());
             result
         })
     }
@@ -100,10 +112,11 @@ impl Publisher {
         publication: Publication,
     ) -> BoxFuture<'static, Result<Published, ErrorCode>> {
         let Some(queues) = self.broker.queues() else {
-            count_publication(&self.metrics, PublishSource::Client, Some(ErrorCode::NOT_AVAILABLE));
+            let refused = Some(ErrorCode::NOT_AVAILABLE);
+            count_publication(&self.metrics, PublishSource::Client, refused, Duration::ZERO);
             return Box::pin(std::future::ready(Err(ErrorCode::NOT_AVAILABLE)));
         };
-        let metrics = self.metrics.clone();
+        let (metrics, began) = (self.metrics.clone(), Instant::now());
         let accepted = queues.push(queue, publication, &self.queue_limits);
         Box::pin(async move {
             let result = accepted.await.map(|()| Published::default()).map_err(|error| match error {
@@ -111,7 +124,8 @@ impl Publisher {
                 BrokerError::Limit(QUEUE_FULL) => ErrorCode::LIMIT_EXCEEDED,
                 error => ErrorCode::from(error),
             });
-            count_publication(&metrics, PublishSource::Client, result.as_ref().err().copied());
+            let error = result.as_ref().err().copied();
+            count_publication(&metrics, PublishSource::Client, error, began.elapsed());
             result
         })
     }
@@ -122,14 +136,17 @@ impl Publisher {
     }
 }
 
-fn count_publication(metrics: &Metrics, source: PublishSource, error: Option<ErrorCode>) {
+fn count_publication(metrics: &Metrics, source: PublishSource, error: Option<ErrorCode>, time: Duration) {
     let counters = match source {
         PublishSource::Api => &metrics.api_publications,
         PublishSource::Client => &metrics.client_publications,
     };
-    counters.count(match error {
-        None => PublishOutcome::Accepted,
-        Some(error) if error.temporary => PublishOutcome::Failed,
-        Some(_) => PublishOutcome::Refused,
-    });
+    counters.count(
+        match error {
+            None => PublishOutcome::Accepted,
+            Some(error) if error.temporary => PublishOutcome::Failed,
+            Some(_) => PublishOutcome::Refused,
+        },
+        time,
+    );
 }

@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use crate::{
+    event_log::{EventLog, NodeEventLog},
     hub::{
         history_reads::HistoryReads,
         inbox::{Inbox, WorkerGone},
@@ -26,6 +27,9 @@ use crate::{
 /// Interval at which interest is tidied and gauges are set.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
+/// Of so many events, the way of one through the node is timed: the clock is read once at each end of it.
+const TIMED_EVERY: u64 = 16;
+
 /// The data that the workers of a node share, and the inbox of each.
 pub struct Workers {
     inboxes: RwLock<Vec<Arc<Inbox>>>,
@@ -37,6 +41,9 @@ pub struct Workers {
     proxies: Arc<ProxyPool>,
     pub(super) tasks: Tasks,
     deflate_threshold_bytes: usize,
+    /// The events of the node; its sizes are divided among so many workers.
+    pub(super) events: Arc<NodeEventLog>,
+    worker_count: usize,
     /// Time for a worker to take a command.
     answer_timeout: Duration,
 }
@@ -68,6 +75,8 @@ impl Workers {
             proxies,
             tasks,
             deflate_threshold_bytes: settings.websocket.compression_threshold_bytes,
+            events: NodeEventLog::new(settings.event_log.sizes()),
+            worker_count: settings.http.worker_count(),
             answer_timeout: settings.cluster.answer_timeout,
         })
     }
@@ -84,6 +93,7 @@ impl Workers {
             self.metrics.clone(),
             self.memory.clone(),
         );
+        worker.hub_mut().events = EventLog::of_worker(self.events.sizes, self.worker_count);
         worker.proxies.share(self.proxies.clone());
         self.tasks.add_child(worker.tasks.clone());
         inboxes.push(Arc::new(inbox));
@@ -107,6 +117,11 @@ impl Workers {
         hand_over(inboxes.iter().map(|inbox| inbox.drain(over))).await;
     }
 
+    /// Entries that wait in the inbox of each worker.
+    pub fn inbox_entries(&self) -> Vec<usize> {
+        self.inboxes.read().iter().map(|inbox| inbox.entries()).collect()
+    }
+
     /// Resolves when every worker has had a turn. A worker whose thread is gone is not waited for: the server replaces it.
     pub async fn turn(&self) {
         let inboxes = self.inboxes();
@@ -124,8 +139,9 @@ impl Workers {
     }
 
     pub(super) fn on_event(&self, channel: &Arc<str>, event: &ChannelEvent) {
-        self.metrics.events_received.inc();
-        self.each_interested(channel, |inbox| inbox.event(channel, event.clone()));
+        let is_timed = self.metrics.events_received.inc().is_multiple_of(TIMED_EVERY);
+        let arrived = is_timed.then(Instant::now);
+        self.each_interested(channel, |inbox| inbox.event(channel, event.clone(), arrived));
     }
 
     pub(super) fn on_gap(&self, channel: &Arc<str>) {

@@ -54,6 +54,7 @@ pub(super) struct Slots {
 impl Slots {
     /// The slots of this thread's worker, its share of `limits`.
     pub(super) fn new(node: &Arc<Node>, settings: &HttpSettings, limits: ConnectionLimits) -> Rc<Self> {
+        node.metrics.accept.limit.set(i64::try_from(limits.connections).unwrap_or(i64::MAX));
         let slots = Rc::new(Self {
             node: node.clone(),
             limits,

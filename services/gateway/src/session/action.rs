@@ -80,6 +80,8 @@ pub enum Action {
     Enter(Ticket, u32),
     /// Join a channel; live events are held back until [`Action::Release`].
     Subscribe(Ticket, SubscribeParams),
+    /// The session refused a subscribe by itself, with this error code: note it.
+    NoteRefused(Arc<str>, u32),
     /// The reply of a subscribe is written: let held back events follow.
     Release(Arc<str>),
     /// Show the messages of a channel in this way from now on.

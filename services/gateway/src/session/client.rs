@@ -51,6 +51,7 @@ use self::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, ProxyError, Refused},
+    metrics::commands::{CommandKind, SdkIndex},
     session::{
         Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, session_methods,
         shared::{
@@ -109,6 +110,10 @@ pub struct ClientSession {
     large_replies: VecDeque<LargeReply>,
     budget: InputBudget,
     errors: u32,
+    /// The command that runs or has its outcome, for the counters of errors.
+    command: CommandKind,
+    /// Where the connected client is counted.
+    sdk: SdkIndex,
     clock: ClientDeadlines,
     /// The limit of failed logins; dropped once it is connected.
     login_limit: Option<Arc<dyn LoginLimit>>,
@@ -134,6 +139,8 @@ impl ClientSession {
             large_replies: VecDeque::new(),
             budget: InputBudget::default(),
             errors: 0,
+            command: CommandKind::default(),
+            sdk: SdkIndex::NONE,
             clock,
             login_limit: None,
             calls,
@@ -179,6 +186,7 @@ impl ClientSession {
 
     /// Answers a connect that failed.
     fn refuse_connect(&mut self, id: u32, refused: Refused, actions: &mut Actions) {
+        self.policy.counts.disconnected(std::mem::take(&mut self.sdk));
         match refused {
             Refused::Error(_) | Refused::Backend(_) if self.traits.format != OutputFormat::Commands => {
                 self.state = ClientState::Ended;
@@ -194,6 +202,7 @@ impl ClientSession {
             Refused::Error(error) => self.refuse(id, error, actions),
             // What a backend refuses, or is not there to answer, is no fault of the client.
             Refused::Backend(ProxyError { code, message, temporary }) => {
+                self.policy.counts.count_error(self.command, code);
                 let form = self.traits.form;
                 actions.reply(form, |out| form.reply_error(id, code, &message, temporary, out));
             }
@@ -210,6 +219,7 @@ impl ClientSession {
 
     /// Answers a command with an error. A client with too many errors is disconnected.
     fn refuse(&mut self, id: u32, error: ErrorCode, actions: &mut Actions) {
+        self.policy.counts.count_error(self.command, error.code);
         let form = self.traits.form;
         actions.reply(form, |out| form.reply_error(id, error.code, error.message, error.temporary, out));
         self.errors += 1;
@@ -274,6 +284,7 @@ impl Session for ClientSession {
         if matches!(self.state, ClientState::Ended) {
             return;
         }
+        self.command = pending.command();
         self.on_outcome(ticket, pending, outcome, now, actions);
         self.run_waiting(now, actions);
         self.look_at_ending(now, actions);
@@ -317,5 +328,6 @@ impl Session for ClientSession {
 
     fn closed(&mut self, _disconnect: &Disconnect) {
         self.state = ClientState::Ended;
+        self.policy.counts.disconnected(std::mem::take(&mut self.sdk));
     }
 }

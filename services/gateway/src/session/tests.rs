@@ -55,6 +55,7 @@ pub(in crate::session) fn policy(namespaces: Value, settings: ClientSettings) ->
         call_grace: Duration::from_secs(5),
         key_wanted: Default::default(),
         log: Default::default(),
+        counts: Default::default(),
     })
 }
 
@@ -184,6 +185,8 @@ impl<S: TestProtocol> TestSession<S> {
         for action in actions.take_list() {
             match action {
                 Action::Close(disconnect) => self.closed = Some(disconnect),
+                // Nothing answers it.
+                Action::NoteRefused(..) => {}
                 action => self.actions.push_back(action),
             }
         }

@@ -5,9 +5,11 @@
 //! a serial number to the node itself. Refused (OOM, NOREPLICAS, MISCONF, READONLY, an access list), the node is not ready until
 //! a canary that was sent later comes back: readiness does not flap while every second attempt fails.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
+
+use crate::broker::RoundTrips;
 
 /// The state of the canaries of one server.
 #[derive(Debug, Default)]
@@ -21,6 +23,11 @@ pub(super) struct Canary {
     /// Time without one that came back, in which the node ran.
     missed_for: Duration,
     refused: Option<RefusedCanary>,
+    /// The newest one that was sent, and when.
+    under_way: Option<(u64, Instant)>,
+    round_trips: RoundTrips,
+    /// This machine's clock minus the server's.
+    clock_offset: Option<f64>,
 }
 
 /// The newest canary that the server did not publish.
@@ -55,14 +62,36 @@ impl Canary {
     /// The number of the next one.
     pub(super) fn next(&mut self) -> u64 {
         self.sent += 1;
+        self.under_way = Some((self.sent, Instant::now()));
         self.sent
     }
 
     /// A canary came back.
     pub(super) fn on_received(&mut self, message: &[u8]) {
         self.received_now();
-        let serial = std::str::from_utf8(message).ok().and_then(|text| text.parse::<u64>().ok());
+        let mut numbers = std::str::from_utf8(message).unwrap_or_default().split(' ').map(str::parse::<u64>);
+        let mut next = || numbers.next().and_then(Result::ok);
+        let (serial, server_time) = (next(), next().zip(next()));
+        if let Some((_, sent_at)) = self.under_way.take_if(|(sent, _)| Some(*sent) == serial) {
+            let took = sent_at.elapsed();
+            self.round_trips.add(took);
+            self.clock_offset = server_time.map(|(seconds, micros)| {
+                let server = Duration::from_secs(seconds) + Duration::from_micros(micros);
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                now.as_secs_f64() - took.as_secs_f64() / 2.0 - server.as_secs_f64()
+            });
+        }
         self.refused.take_if(|refused| serial.is_some_and(|serial| serial > refused.serial));
+    }
+
+    /// Times between sending a canary and hearing it.
+    pub(super) fn round_trips(&self) -> &RoundTrips {
+        &self.round_trips
+    }
+
+    /// Seconds by which this machine's clock is ahead of the server's, as the last canary showed.
+    pub(super) fn clock_offset(&self) -> Option<f64> {
+        self.clock_offset
     }
 
     /// Restarts the clock: a canary came back, or none can be expected yet.
@@ -92,6 +121,21 @@ impl Canary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_canary_that_comes_back_tells_how_long_it_took_and_what_the_servers_clock_says() {
+        let mut canary = Canary::new("canary".to_owned());
+        let serial = canary.next();
+        tokio::time::advance(Duration::from_millis(3)).await;
+        let server =
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() - Duration::from_secs(60);
+        let message = format!("{serial} {} {}", server.as_secs(), server.subsec_micros());
+        canary.on_received(message.as_bytes());
+        canary.on_received(message.as_bytes());
+        assert_eq!(canary.round_trips().buckets.iter().sum::<u64>(), 1, "a repeated one is not a round trip");
+        assert_eq!(canary.round_trips().buckets[5], 1, "3 ms");
+        assert!(canary.clock_offset().is_some_and(|offset| (offset - 60.0).abs() < 5.0));
+    }
 
     #[test]
     fn a_refusal_holds_until_a_later_canary_comes_home() {

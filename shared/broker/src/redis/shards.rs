@@ -33,7 +33,7 @@ use super::{
     scripts::{Keys, Scripts},
     settings::{RedisSettings, RedisSettingsError},
 };
-use crate::{BrokerError, Health};
+use crate::{BrokerError, BrokerStats, Health};
 
 /// The name of a server that is the only one.
 const ALONE: &str = "";
@@ -281,6 +281,22 @@ impl Shards {
         self.shards().iter().filter_map(|shard| shard.pubsub.canary(|canary| canary.silence())).max()
     }
 
+    /// The counters of the servers' connections.
+    pub(super) fn stats(&self) -> BrokerStats {
+        let shards = self.shards();
+        let offsets = shards.iter().filter_map(|shard| shard.pubsub.canary(|canary| canary.clock_offset()));
+        let round_trips = shards
+            .iter()
+            .map(|shard| (shard.address.clone(), shard.pubsub.canary(|canary| canary.round_trips().clone())));
+        BrokerStats {
+            servers: shards.len(),
+            servers_connected: shards.iter().filter(|shard| shard.is_up()).count(),
+            clock_offset: offsets.max_by(|one, other| one.abs().total_cmp(&other.abs())),
+            round_trips: round_trips.collect(),
+            ..BrokerStats::default()
+        }
+    }
+
     /// Requests without an answer, and their bytes.
     pub(super) fn pending(&self) -> (usize, usize) {
         self.common.limits.pending()
@@ -293,6 +309,8 @@ pub(in crate::redis) struct Shard {
     pub(in crate::redis) listener: Listener,
     pub(super) pubsub: Arc<PubSub>,
     host: String,
+    /// Host and port.
+    address: String,
     /// The tasks that `start` runs; it takes them.
     idle: Mutex<Option<(SenderTask, ConnectionTask)>>,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -308,13 +326,13 @@ impl Shard {
         canary: String,
     ) -> Self {
         let pubsub = Arc::new(PubSub::new(sink, canary));
-        let host = dialer.host();
+        let (host, address) = (dialer.host(), dialer.server());
         let (requests, sender) = Requests::new(settings, dialer.clone(), common.clone());
         let requests = Arc::new(requests);
         let (listener, keeper) =
             Listener::new(settings, dialect, dialer, Arc::clone(&requests), Arc::clone(&pubsub), common);
         let idle = Mutex::new(Some((sender, keeper)));
-        Self { requests, listener, pubsub, host, idle, tasks: Mutex::default() }
+        Self { requests, listener, pubsub, host, address, idle, tasks: Mutex::default() }
     }
 
     /// The name that operators see.

@@ -16,7 +16,7 @@ struct Node(Arc<Interest>, Inbox);
 impl Sink for Node {
     fn on_event(&self, channel: &Arc<str>, event: ChannelEvent) {
         if self.0.workers(channel) != 0 {
-            self.1.event(channel, event);
+            self.1.event(channel, event, None);
         }
     }
     fn on_gap(&self, _: &Arc<str>) {}

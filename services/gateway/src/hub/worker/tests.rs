@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod replay;
+mod samples;
 mod turns;
 
 use std::time::Duration;
 
-use gorani_broker::{DataKind, HistoryQuery, MemoryBroker, MemorySettings, Position, Publication};
+use gorani_broker::{
+    ChannelEvent, DataKind, HistoryQuery, MemoryBroker, MemorySettings, Position, Publication,
+};
 
 use super::*;
 use crate::hub::{
@@ -70,7 +73,7 @@ async fn more_events_than_an_inbox_holds_are_told_and_those_that_fitted_are_coun
     let event =
         ChannelEvent::Publication(Arc::new(Publication { data: b"1"[..].into(), ..Publication::default() }));
     for _ in 0..=INBOX_ENTRIES {
-        inbox.event(&channel, event.clone());
+        inbox.event(&channel, event.clone(), None);
     }
     assert!(is_told(&client).await);
     for _ in 0..200 {
@@ -276,7 +279,7 @@ async fn a_subscription_that_was_ended_while_it_read_does_nothing_to_the_next_on
     let request = SubscribeParams { presence: true, ..client.request(HISTORY, true) };
     let first = actix_rt::spawn(worker.subscriptions.clone().subscribe(client.key, request.clone()));
     stream.until_asked(1).await;
-    worker.subscriptions.unsubscribe(client.key, "a");
+    worker.subscriptions.unsubscribe(client.key, "a", 0);
     let second = actix_rt::spawn(worker.subscriptions.clone().subscribe(client.key, request));
     stream.top.store(7, Ordering::SeqCst);
     stream.answer();
@@ -285,7 +288,7 @@ async fn a_subscription_that_was_ended_while_it_read_does_nothing_to_the_next_on
     stream.answer();
     assert_eq!(second.await.unwrap().unwrap().top.unwrap().offset, 7);
     assert_eq!(broker.presence_stats("a").await, Ok((1, 1)));
-    worker.subscriptions.unsubscribe(client.key, "a");
+    worker.subscriptions.unsubscribe(client.key, "a", 0);
     assert_eq!(broker.presence_stats("a").await, Ok((0, 0)));
 }
 

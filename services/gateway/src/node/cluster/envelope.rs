@@ -10,7 +10,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::membership::NodeCounts;
-use crate::{hub::scan::ConnectionInfo, session_command::SessionCommand};
+use crate::{
+    event_log::query::{EventAnswer, EventQuery},
+    hub::scan::ConnectionInfo,
+    session_command::SessionCommand,
+};
 
 /// The version of the envelope.
 const VERSION: u8 = 1;
@@ -18,11 +22,13 @@ const VERSION: u8 = 1;
 const FIRST_KINDS: u64 = 0b111_1111;
 /// The kinds that this version understands, for its lease: a number with one bit for each, since every node reads the leases
 /// of all every few seconds. A bit that has been given is never given to another kind.
-pub(super) const KINDS: u64 = FIRST_KINDS | LATER_FIELDS | SUBSCRIBERS;
+pub(super) const KINDS: u64 = FIRST_KINDS | LATER_FIELDS | SUBSCRIBERS | EVENTS;
 /// Commands with fields that the first version would pass over: it would act on more connections than it should, or do less.
 const LATER_FIELDS: u64 = 1 << 7;
 /// [`ClusterQuery::Subscribers`].
 const SUBSCRIBERS: u64 = 1 << 8;
+/// [`ClusterQuery::Events`].
+const EVENTS: u64 = 1 << 10;
 
 /// A message from one node to others.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -71,6 +77,7 @@ impl EnvelopeBody {
                 Self::Ask(ClusterQuery::Channels { .. }) => 1 << 5,
                 Self::Ask(ClusterQuery::Counts) => 1 << 6,
                 Self::Ask(ClusterQuery::Subscribers { .. }) => SUBSCRIBERS,
+                Self::Ask(ClusterQuery::Events(_)) => EVENTS,
                 Self::Answer(_) => 0,
             }
     }
@@ -88,6 +95,8 @@ pub(super) enum ClusterQuery {
     Counts,
     /// The subscribers of one channel.
     Subscribers { channel: String },
+    /// What happened on the node.
+    Events(EventQuery),
 }
 
 /// An answer.
@@ -113,6 +122,8 @@ pub(super) enum ClusterAnswer {
     Counts(NodeCounts),
     /// Subscribers of the channel that was asked for.
     Subscribers(usize),
+    /// What happened on the node.
+    Events(EventAnswer),
 }
 
 /// Why a message cannot be understood.

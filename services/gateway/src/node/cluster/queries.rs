@@ -173,7 +173,7 @@ impl ClusterMember {
     ///
     /// [`ClusterError::Busy`] if too many scans are under way, [`ClusterError::Unanswered`] with this node's id if a worker does
     /// not answer in time.
-    async fn ask_workers<T>(
+    pub(super) async fn ask_workers<T>(
         &self,
         question: impl Fn(oneshot::Sender<T>) -> ScanRequest,
     ) -> Result<Vec<T>, ClusterError> {

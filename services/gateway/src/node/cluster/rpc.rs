@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     hash::{BuildHasher, RandomState},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use tokio::{
@@ -234,6 +235,7 @@ impl ClusterMember {
             ClusterQuery::Subscribers { channel } => {
                 self.local_subscribers(&channel).await.map(ClusterAnswer::Subscribers)
             }
+            ClusterQuery::Events(query) => self.local_events(query).await.map(ClusterAnswer::Events),
         };
         match answer {
             Ok(answer) => Some(answer),
@@ -272,12 +274,19 @@ impl PendingMessage {
 
     /// The answers that came in time, and the nodes that live and gave none or could give none.
     pub(super) async fn answers_in_time(self) -> (Vec<(String, ClusterAnswer)>, Vec<String>) {
+        let (answers, missing) = self.timed_answers().await;
+        (answers.into_iter().map(|(from, answer, _)| (from, answer)).collect(), missing)
+    }
+
+    /// The same, each answer with the time that it took from this call on.
+    pub(super) async fn timed_answers(self) -> (Vec<(String, ClusterAnswer, Duration)>, Vec<String>) {
+        let began = Instant::now();
         let mut answers = Vec::new();
         let Some((mut missing, mut question)) = self.open else { return (answers, self.unable) };
         while !missing.is_empty() {
             let Ok((from, answer)) = timeout_at(self.deadline, question.answer()).await else { break };
             if missing.remove(&from) {
-                answers.push((from, answer));
+                answers.push((from, answer, began.elapsed()));
             }
         }
         if !missing.is_empty() {

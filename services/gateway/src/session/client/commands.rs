@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
+    metrics::commands::CommandKind,
     session::{Actions, Now},
 };
 
@@ -130,6 +131,7 @@ impl ClientSession {
                     client::Invalid::NoData | client::Invalid::Unreadable => ErrorCode::BAD_REQUEST,
                     client::Invalid::NotAvailable => ErrorCode::NOT_AVAILABLE,
                 };
+                self.command = CommandKind::Unreadable;
                 self.refuse(id, error, actions);
             }
         }
@@ -177,6 +179,7 @@ impl ClientSession {
 
     fn run(&mut self, command: ClientCommand<'_>, now: Now, actions: &mut Actions) {
         let id = command.id;
+        self.command = kind_of(&command.request);
         if matches!(self.state, ClientState::New) {
             return match command.request {
                 ClientRequest::Connect(connect) => self.connect(id, &connect, now, actions),
@@ -204,5 +207,21 @@ impl ClientSession {
             // A send has no reply, and nothing is dropped in silence.
             ClientRequest::Send { .. } => self.close(Disconnect::NOT_AVAILABLE, actions),
         }
+    }
+}
+
+/// The kind of a command, for the counters of errors.
+fn kind_of(request: &ClientRequest<'_>) -> CommandKind {
+    match request {
+        ClientRequest::Connect(_) | ClientRequest::Pong => CommandKind::Connect,
+        ClientRequest::Subscribe(_) => CommandKind::Subscribe,
+        ClientRequest::Unsubscribe { .. } => CommandKind::Unsubscribe,
+        ClientRequest::Publish(_) => CommandKind::Publish,
+        ClientRequest::History(_) => CommandKind::History,
+        ClientRequest::Presence { .. } => CommandKind::Presence,
+        ClientRequest::PresenceStats { .. } => CommandKind::PresenceStats,
+        ClientRequest::Refresh { .. } => CommandKind::Refresh,
+        ClientRequest::SubRefresh { .. } => CommandKind::SubRefresh,
+        ClientRequest::Rpc { .. } | ClientRequest::Send { .. } => CommandKind::Rpc,
     }
 }

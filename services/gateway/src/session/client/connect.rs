@@ -33,6 +33,7 @@ use crate::{
 
 impl ClientSession {
     pub(super) fn connect(&mut self, id: u32, connect: &Connect<'_>, now: Now, actions: &mut Actions) {
+        self.sdk = self.policy.counts.connected(&connect.name, &connect.version);
         if self.calls.is_some() && self.asks_about_connect(id, connect, actions) {
             return;
         }

@@ -182,7 +182,10 @@ impl ClientSession {
                 actions.push(self.begin_subscription(subscription, pending, most));
                 self.clock.set_subscription_expiry(&self.subscriptions);
             }
-            Err(refused) => self.refuse_command(id, refused, actions),
+            Err(refused) => {
+                actions.push(Action::NoteRefused(wanted.channel, refused.code()));
+                self.refuse_command(id, refused, actions);
+            }
         }
     }
 

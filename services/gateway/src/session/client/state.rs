@@ -19,6 +19,7 @@ use super::receive_query::ReceiveQuery;
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     format::{encoding::SubscriptionFormat, position::Unrecovered, views::publication_view},
+    metrics::commands::CommandKind,
     proxy_call::{ProxyId, ProxyPayload},
     session::{
         Action, EndedEpoch, Now, SubscribeParams, Subscribed, Ticket,
@@ -196,6 +197,27 @@ pub(super) struct WantedSubscription {
 }
 
 impl PendingRequest {
+    /// The command that it belongs to, for the counters of errors.
+    pub(super) fn command(&self) -> CommandKind {
+        match self {
+            Self::Enter | Self::ConnectSubscribe { .. } => CommandKind::Connect,
+            Self::ServerSubscribe { .. } | Self::Subscribe { .. } => CommandKind::Subscribe,
+            Self::Publish { .. } => CommandKind::Publish,
+            Self::History { .. } => CommandKind::History,
+            Self::Presence { .. } => CommandKind::Presence,
+            Self::Proxied(request) => match &request.command {
+                ProxiedCommand::Connect { .. } | ProxiedCommand::Receiver(_) => CommandKind::Connect,
+                ProxiedCommand::Subscribe { .. } | ProxiedCommand::ReceiverChannel { .. } => {
+                    CommandKind::Subscribe
+                }
+                ProxiedCommand::Publish { .. } => CommandKind::Publish,
+                ProxiedCommand::Rpc { .. } => CommandKind::Rpc,
+                ProxiedCommand::Refresh => CommandKind::Refresh,
+                ProxiedCommand::SubRefresh { .. } => CommandKind::SubRefresh,
+            },
+        }
+    }
+
     /// The call to the backend, if there is one.
     pub(super) fn proxied(&self) -> Option<&ProxiedCommand> {
         match self {

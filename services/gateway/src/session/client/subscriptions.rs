@@ -96,7 +96,10 @@ impl ClientSession {
                 ));
                 self.clock.set_subscription_expiry(&self.subscriptions);
             }
-            Err(refused) => self.refuse_command(id, refused, actions),
+            Err(refused) => {
+                actions.push(Action::NoteRefused((*subscribe.channel).into(), refused.code()));
+                self.refuse_command(id, refused, actions);
+            }
         }
     }
 

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
+    metrics::commands::CommandMetrics,
     proxy_call::{ConnectGrant, ProxyCounts, ProxyRoutes},
     refusal_log::{LogCause, RefusalLog},
     session::Now,
@@ -57,6 +58,8 @@ pub struct Policy {
     pub node_name: Arc<str>,
     /// Notified when a token names a key that is not known yet, and when the settings of tokens are replaced.
     pub key_wanted: Arc<Notify>,
+    /// Counters of what clients ask for.
+    pub counts: CommandMetrics,
     /// Why clients are refused, for the operator.
     pub log: Arc<RefusalLog>,
     /// The policy that counts now, once it is another one.
@@ -177,6 +180,9 @@ impl Policy {
             return Err(self.deny_what_a_proxy_decides(LogCause::Subscribe, channel));
         }
         let claims = token.map(|token| self.tokens.subscription(token, now.unix_s()));
+        if let Some(Err(error)) = &claims {
+            self.counts.count_token(*error);
+        }
         let check = SubscribeCheck {
             channel,
             user: &identity.user,
@@ -307,6 +313,7 @@ impl Policy {
 
     /// Logs why a connection token is refused.
     pub(in crate::session) fn log_token(&self, error: TokenError) {
+        self.counts.count_token(error);
         let (cause, subject) = match error {
             TokenError::Expired | TokenError::NotYetValid => (LogCause::TokenTime, format!("{error:?}")),
             TokenError::UnknownKey => (LogCause::ConnectionToken, format!("{error:?}")),

@@ -151,7 +151,11 @@ impl StompSession {
         let channel = channel.clone();
         let destination = subscription.shown.destination.clone();
         let failed = |failure: Failure| failure.of(StompCommand::Subscribe, None).about(&destination);
-        let grant = match decided(outcome).map_err(|refused| failed(refused.into()))? {
+        let answer = decided(outcome).map_err(|refused| {
+            actions.push(Action::NoteRefused(channel.clone(), refused.code()));
+            failed(refused.into())
+        })?;
+        let grant = match answer {
             ProxyResult::Subscribe(grant) => *grant,
             _ => return Err(failed(ErrorCode::INTERNAL.into())),
         };

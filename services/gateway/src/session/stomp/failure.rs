@@ -22,7 +22,7 @@ pub(super) struct Failure {
     /// The disconnect with which the transport closes.
     pub(super) disconnect: Disconnect,
     text: Cow<'static, str>,
-    code: Option<u32>,
+    pub(super) code: Option<u32>,
     command: Option<StompCommand>,
     receipt: Option<Box<str>>,
     lists_versions: bool,

@@ -100,7 +100,12 @@ impl StompSession {
             }
             Destination::Channel(channel) => {
                 let channel: Arc<str> = (*channel).into();
-                self.subscribe_channel(frame, channel, (shown, ack_mode), recover, now, actions)
+                let how = (shown, ack_mode);
+                let done = self.subscribe_channel(frame, channel.clone(), how, recover, now, actions);
+                if let Err(Failure { code: Some(code), .. }) = &done {
+                    actions.push(Action::NoteRefused(channel, *code));
+                }
+                done
             }
             Destination::Queue(_) if recover.is_some() => {
                 Err(Failure::bad("a queue has no offsets: what is not acknowledged comes again by itself"))

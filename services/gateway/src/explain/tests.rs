@@ -1,0 +1,233 @@
+//! The decision on a publication, from evidence made by hand.
+
+#![allow(clippy::indexing_slicing, reason = "tests")]
+
+use super::{
+    decide::{AskedPublication, Facts},
+    history::EvidenceOfNode,
+    reason::Reason,
+};
+use crate::event_log::{
+    event::{
+        EndedSession, GapChange, GapEvent, RecoveryResult, SessionChange, SessionEvent, SubscriptionChange,
+        SubscriptionEvent,
+    },
+    query::{KnownSince, LiveSession, LiveSubscription, NodeEvidence},
+};
+use gorani_broker::Position;
+
+/// The time of the publication of offset 10.
+const AT: u64 = 100_000;
+
+fn position(offset: u64) -> Position {
+    Position { offset, epoch: "e".into() }
+}
+
+fn node(name: &str) -> EvidenceOfNode {
+    let all = Some(0);
+    let known_since = KnownSince { sessions: all, subscriptions: all, gaps: all, failures: all };
+    let known = NodeEvidence { now: 2 * AT, known_since, ..NodeEvidence::default() };
+    EvidenceOfNode { node: name.to_owned(), known }
+}
+
+fn subscription(at: u64, client: &str, change: SubscriptionChange) -> SubscriptionEvent {
+    SubscriptionEvent { at, client: client.into(), user: "42".into(), channel: "a".into(), change }
+}
+
+fn began(at: u64, client: &str, asked: Option<u64>, top: u64, recovery: RecoveryResult) -> SubscriptionEvent {
+    let change = SubscriptionChange::Began { asked: asked.map(position), top: Some(position(top)), recovery };
+    subscription(at, client, change)
+}
+
+fn ended(at: u64, client: &str, code: Option<u32>, seen: u64) -> SubscriptionEvent {
+    subscription(at, client, SubscriptionChange::Ended { code, seen: Some(position(seen)) })
+}
+
+fn session_end(at: u64, client: &str, code: u16, waiting_bytes: u64, waiting_ms: u64) -> SessionEvent {
+    let end = EndedSession {
+        code,
+        reason: "".into(),
+        connected_ms: 50_000,
+        waiting_bytes,
+        waiting_ms,
+        channels: Vec::new(),
+    };
+    SessionEvent {
+        at,
+        client: client.into(),
+        user: "42".into(),
+        transport: "websocket".into(),
+        address: None,
+        change: SessionChange::Ended(Box::new(end)),
+    }
+}
+
+fn live(client: &str, seen: Option<u64>, waiting_bytes: u64, transport: &str) -> LiveSession {
+    LiveSession {
+        client: client.to_owned(),
+        user: "42".to_owned(),
+        transport: transport.to_owned(),
+        connected_at: 1,
+        waiting_bytes,
+        waiting_ms: if waiting_bytes > 0 { AT + 500 } else { 0 },
+        subscription: seen.map(|seen| LiveSubscription { seen: Some(position(seen)), is_broken: false }),
+    }
+}
+
+/// The decision on offset 10 of the user whom these events, oldest first, and sessions are of.
+fn decided(
+    subscriptions: Vec<SubscriptionEvent>,
+    sessions: Vec<SessionEvent>,
+    live: Vec<LiveSession>,
+) -> Reason {
+    let mut node = node("n1");
+    node.known.subscriptions = subscriptions.into_iter().rev().collect();
+    node.known.sessions = sessions.into_iter().rev().collect();
+    node.known.live = live;
+    reason(&Facts { nodes: vec![node], ..Facts::default() })
+}
+
+fn publication() -> AskedPublication {
+    AskedPublication { offset: 10, epoch: "e".to_owned(), at: Some(AT), excluded: "x".to_owned() }
+}
+
+fn reason(facts: &Facts) -> Reason {
+    facts.decide(&publication()).reason
+}
+
+#[test]
+fn a_subscription_that_lives_has_what_it_has_seen_as_far_as_its_outbox_is_empty() {
+    let begun = || vec![began(1, "c", None, 5, RecoveryResult::NotAsked)];
+    for (seen, waiting, transport, expected) in [
+        (12, 0, "websocket", Reason::Written),
+        (12, 9, "websocket", Reason::Queued),
+        (12, 9, "poll", Reason::WaitsForPoll),
+        (9, 0, "websocket", Reason::Gap),
+    ] {
+        let decision = decided(begun(), Vec::new(), vec![live("c", Some(seen), waiting, transport)]);
+        assert_eq!(decision, expected, "{seen} {waiting} {transport}");
+    }
+    let excluded = vec![began(1, "x", None, 5, RecoveryResult::NotAsked)];
+    assert_eq!(decided(excluded, Vec::new(), vec![live("x", Some(12), 0, "websocket")]), Reason::Excluded);
+    let later = vec![began(AT + 9, "c", None, 11, RecoveryResult::NotAsked)];
+    assert_eq!(
+        decided(later, Vec::new(), vec![live("c", Some(12), 0, "websocket")]),
+        Reason::SubscribedLater
+    );
+}
+
+#[test]
+fn what_waited_when_a_session_ended_is_not_said_to_have_been_written() {
+    for (code, waiting_bytes, waiting_ms, expected) in [
+        (1000, 0, 0, Reason::Written),
+        (3008, 100, 6_000, Reason::Overflow),
+        (1006, 100, 6_000, Reason::UnwrittenAtEnd),
+        (3008, 100, 2_000, Reason::Written),
+    ] {
+        let end = AT + 5_000;
+        let events = vec![began(1, "c", None, 5, RecoveryResult::NotAsked), ended(end, "c", None, 12)];
+        let sessions = vec![session_end(end, "c", code, waiting_bytes, waiting_ms)];
+        assert_eq!(decided(events, sessions, Vec::new()), expected, "{code} {waiting_ms}");
+    }
+}
+
+#[test]
+fn a_client_that_returns_tells_what_it_had_and_gets_what_it_missed() {
+    let away = |asked, recovery| {
+        let events = vec![
+            began(1, "c", None, 5, RecoveryResult::NotAsked),
+            ended(AT - 9, "c", None, 8),
+            began(AT + 9, "d", Some(asked), 12, recovery),
+        ];
+        decided(events, vec![session_end(AT - 9, "c", 1006, 0, 0)], vec![live("d", Some(12), 0, "websocket")])
+    };
+    assert_eq!(away(8, RecoveryResult::Recovered), Reason::Recovered);
+    for why in [RecoveryResult::TooOld, RecoveryResult::TooMuch, RecoveryResult::WrongEpoch] {
+        assert_eq!(away(8, why), Reason::NotRecovered);
+    }
+    assert_eq!(away(8, RecoveryResult::NotAsked), Reason::SubscribedLater);
+    let had = vec![
+        began(1, "c", None, 5, RecoveryResult::NotAsked),
+        ended(AT + 9, "c", None, 11),
+        began(AT + 19, "d", Some(11), 12, RecoveryResult::Recovered),
+    ];
+    assert_eq!(decided(had, vec![session_end(AT + 9, "c", 3008, 100, 10_000)], Vec::new()), Reason::HadIt);
+    let began_after = vec![
+        began(AT + 1, "c", None, 10, RecoveryResult::NotAsked),
+        ended(AT + 9, "c", None, 11),
+        began(AT + 19, "d", Some(11), 12, RecoveryResult::Recovered),
+    ];
+    let decision = decided(began_after, Vec::new(), vec![live("d", Some(12), 0, "websocket")]);
+    assert_eq!(
+        decision,
+        Reason::SubscribedLater,
+        "its position says nothing of what was before its beginning"
+    );
+}
+
+#[test]
+fn a_subscriber_that_was_told_of_a_gap_did_not_get_what_was_in_it_and_one_that_caught_up_did() {
+    let events = vec![began(1, "c", None, 5, RecoveryResult::NotAsked), ended(AT + 9, "c", Some(2500), 9)];
+    assert_eq!(decided(events, Vec::new(), vec![live("c", None, 0, "websocket")]), Reason::Told);
+    let mut node = node("n1");
+    node.known.subscriptions = vec![began(1, "c", None, 5, RecoveryResult::NotAsked)];
+    node.known.live = vec![live("c", Some(12), 0, "websocket")];
+    let change = GapChange::CaughtUp { after: position(8), to: 11 };
+    node.known.gaps = vec![GapEvent { at: AT, channel: "a".into(), change }];
+    assert_eq!(reason(&Facts { nodes: vec![node], ..Facts::default() }), Reason::CaughtUp);
+}
+
+#[test]
+fn without_a_subscription_the_time_tells_whether_there_was_a_connection_or_a_refusal() {
+    let connected = || vec![session_end(AT + 10, "c", 1000, 0, 0)];
+    assert_eq!(decided(Vec::new(), connected(), Vec::new()), Reason::NotSubscribed);
+    assert_eq!(decided(Vec::new(), Vec::new(), Vec::new()), Reason::NotConnected);
+    let refused = |at| vec![subscription(at, "c", SubscriptionChange::Refused(103))];
+    assert_eq!(decided(refused(AT - 1), connected(), Vec::new()), Reason::SubscribeRefused);
+    assert_eq!(decided(refused(AT + 1), connected(), Vec::new()), Reason::NotSubscribed);
+    let untracked = SubscriptionChange::Began { asked: None, top: None, recovery: RecoveryResult::NotAsked };
+    let mut session = live("c", Some(1), 0, "websocket");
+    session.subscription = Some(LiveSubscription { seen: None, is_broken: false });
+    assert_eq!(decided(vec![subscription(1, "c", untracked)], Vec::new(), vec![session]), Reason::Matched);
+}
+
+#[test]
+fn a_silent_a_lost_and_a_forgetful_node_make_unknown_of_all_but_what_is_certain() {
+    let silent = |facts: Facts| Facts { silent: vec!["n3".to_owned()], ..facts };
+    let decision = silent(Facts { nodes: vec![node("n1")], ..Facts::default() }).decide(&publication());
+    assert_eq!((decision.reason, &*decision.detail), (Reason::Unknown, "unknown on n3"));
+    let mut has = node("n1");
+    has.known.subscriptions = vec![began(1, "c", None, 5, RecoveryResult::NotAsked)];
+    has.known.live = vec![live("c", Some(12), 0, "websocket")];
+    assert_eq!(reason(&silent(Facts { nodes: vec![has], ..Facts::default() })), Reason::Written);
+    let mut watcher = node("n1");
+    let change = GapChange::NodeLost { id: "n2".to_owned(), name: String::new() };
+    watcher.known.gaps = vec![GapEvent { at: AT + 1, channel: "".into(), change }];
+    assert_eq!(reason(&Facts { nodes: vec![watcher], ..Facts::default() }), Reason::NodeLost);
+    let mut forgetful = node("n1");
+    forgetful.known.known_since.subscriptions = Some(AT + 1);
+    assert_eq!(reason(&Facts { nodes: vec![forgetful], ..Facts::default() }), Reason::Unknown);
+    let mut off = node("n1");
+    off.known.known_since.sessions = None;
+    assert_eq!(reason(&Facts { nodes: vec![off], ..Facts::default() }), Reason::Unknown);
+}
+
+#[test]
+fn a_subscription_whose_beginning_is_forgotten_has_what_came_after_that() {
+    let of = |since| {
+        let mut node = node("n1");
+        node.known.known_since.subscriptions = Some(since);
+        node.known.live = vec![live("c", Some(12), 0, "websocket")];
+        reason(&Facts { nodes: vec![node], ..Facts::default() })
+    };
+    assert_eq!((of(AT - 1), of(AT + 1)), (Reason::Written, Reason::Unknown));
+}
+
+#[test]
+fn times_of_a_clock_that_is_ahead_are_moved_back() {
+    let mut ahead = node("n2");
+    ahead.known.subscriptions = vec![began(AT + 3_000, "c", None, 5, RecoveryResult::NotAsked)];
+    ahead.shift(3_000);
+    assert_eq!(ahead.known.subscriptions[0].at, AT);
+    assert_eq!(ahead.known.known_since.sessions, Some(0));
+}

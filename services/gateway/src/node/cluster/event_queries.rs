@@ -1,0 +1,120 @@
+//! Queries about what happened, to all nodes: the own answer and those of the others, each with the node that gave it. A node that
+//! gives none is named, and its part is never taken for nothing.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use serde::Serialize;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use super::{
+    ClusterMember,
+    envelope::{ClusterAnswer, ClusterQuery, EnvelopeBody},
+    peers::ClusterError,
+    rpc::Recipients,
+};
+use crate::{
+    event_log::query::{EVIDENCE_MAX, EventAnswer, EventQuery, later},
+    hub::scan::ScanRequest,
+};
+
+/// A node that was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AskedNode {
+    /// Random id of this run of the node.
+    pub id: String,
+    /// Its name; with its id where several nodes have the same.
+    pub name: String,
+    /// Version of the server; empty if it is not known.
+    pub version: String,
+    /// False if it gave no answer in time, or does not know the query: its part is missing.
+    pub answered: bool,
+    /// Milliseconds until its answer.
+    pub ms: u64,
+}
+
+/// The answers of nodes to one query.
+#[derive(Debug)]
+pub struct EventsOfNodes {
+    /// All nodes that were asked, this one first.
+    pub nodes: Vec<AskedNode>,
+    /// The answers, each with the index of its node.
+    pub answers: Vec<(usize, EventAnswer)>,
+}
+
+impl ClusterMember {
+    /// Asks all nodes. It fails only if the query reaches no other node at all, or this node is busy with others.
+    pub async fn events_of_all(self: &Arc<Self>, query: EventQuery) -> Result<EventsOfNodes, ClusterError> {
+        let began = Instant::now();
+        let asked =
+            self.write(Recipients::Others, EnvelopeBody::Ask(ClusterQuery::Events(query.clone()))).await?;
+        let own = async { (self.local_events(query).await, began.elapsed()) };
+        let ((answers, silent), (own, own_took)) = tokio::join!(asked.timed_answers(), own);
+        let own = match own {
+            Ok(own) => Some(own),
+            Err(ClusterError::Unanswered(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let mut nodes = vec![AskedNode {
+            id: self.id.to_string(),
+            name: self.policy.node_name.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            answered: own.is_some(),
+            ms: millis(own_took),
+        }];
+        let mut all: Vec<(usize, EventAnswer)> = own.into_iter().map(|own| (0, own)).collect();
+        let silent = silent.into_iter().map(|id| (id, None, Duration::ZERO));
+        let answers = answers.into_iter().map(|(id, answer, took)| {
+            let answer = if let ClusterAnswer::Events(answer) = answer { Some(answer) } else { None };
+            (id, answer, took)
+        });
+        for (id, answer, took) in answers.chain(silent) {
+            let description = self.peers.description(&id);
+            let name = if description.name.is_empty() { id.clone() } else { description.name };
+            let (version, answered) = (description.version, answer.is_some());
+            all.extend(answer.map(|answer| (nodes.len(), answer)));
+            nodes.push(AskedNode { id, name, version, answered, ms: millis(took) });
+        }
+        tell_apart(&mut nodes);
+        Ok(EventsOfNodes { nodes, answers: all })
+    }
+
+    /// The answer of this node.
+    pub(super) async fn local_events(&self, query: EventQuery) -> Result<EventAnswer, ClusterError> {
+        let query = Arc::new(query);
+        let answers = self.ask_workers(|answer| ScanRequest::Events { query: query.clone(), answer }).await?;
+        let all = answers.into_iter().reduce(|mut all, more| {
+            all.add(more);
+            all
+        });
+        let Some(mut all) = all else {
+            return Err(ClusterError::Unanswered(vec![self.id.to_string()]));
+        };
+        if let (EventAnswer::Evidence(evidence), EventQuery::Evidence(about)) = (&mut all, &*query) {
+            let events = &self.workers.events;
+            (evidence.failures, evidence.known_since.failures) =
+                events.failures_of(&about.channel, EVIDENCE_MAX);
+            let (gaps, since) = events.gaps(EVIDENCE_MAX);
+            evidence.gaps.extend(gaps);
+            evidence.known_since.gaps = later(evidence.known_since.gaps, since);
+        }
+        Ok(all)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Several nodes of one host may have the same name.
+fn tell_apart(nodes: &mut [AskedNode]) {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for node in &*nodes {
+        *counts.entry(node.name.clone()).or_default() += 1;
+    }
+    for node in nodes {
+        if counts.get(&node.name).is_some_and(|count| *count > 1) {
+            node.name = format!("{}/{}", node.name, node.id);
+        }
+    }
+}
