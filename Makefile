@@ -34,7 +34,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-tools journeys fmt fmt-check lint layers bench audit compat attack turns simulate fuzz doc ci up down
+.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-tools journeys vendor fmt fmt-check lint layers bench audit compat attack turns simulate fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -92,6 +92,9 @@ test-tools: ## install what the tests need and the machine lacks
 
 journeys: ## from a clean clone, by what the documents say: a first app, Spring with two instances, an operator who is woken, a phone's SDK
 	tests/journeys.sh
+
+vendor: ## take the admin page's libraries from npm, in the versions of tests/e2e/package-lock.json, with a list of their hashes
+	cd tests/e2e && npm ci --ignore-scripts --no-progress && node vendor.js
 
 fmt: ## format the Rust code
 	$(CARGO) fmt --all

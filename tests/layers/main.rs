@@ -36,7 +36,7 @@ use crate::tree::{Tree, Uses};
 const ROOMS: &[&[&str]] = &[
     &["main", "cli", "lib", "simulation"],
     &["server", "conformance"],
-    &["endpoints", "api", "page", "health"],
+    &["endpoints", "api", "admin", "page", "health"],
     &["receive", "sockjs"],
     &["forward"],
     &["http"],

@@ -2,7 +2,7 @@
 //!
 //! [`handshake`] and [`frames`] walk through `docs/protocols/websocket.md` on the wire; [`hostile`] and [`endless`] are
 //! peers that mean harm; [`slow`] and [`silent`] are peers that do nothing. What those may not touch is watched
-//! by a [`neighbour`]. [`accept`] is about connections that say nothing and nodes that are full, [`admission`]
+//! by a [`neighbour`]. [`accept`] is about connections that say nothing and nodes that are full, [`admin`] about the admin API, [`admission`]
 //! about limits of sessions, [`bounds`] about times and sizes that no other test shows, [`request`] about rules of every HTTP request, [`heads`] about heads that stop or come in pieces, [`head`] about HEAD, [`malformed`] about what garbage leaves in the log, [`ending`] about a node that is told to stop,
 //! [`sockjs`] walks through `docs/protocols/sockjs.md`,
 //! [`stomp`] about STOMP, [`workers`] about several threads, [`balancer`] about nginx and HAProxy in front, [`broker`] about Redis, [`protobuf`] about the other form of the client protocol, [`reads`] about heavy reads, [`receive`] about every way to receive, [`refusals`] about what the log says of refused clients, [`keys`] about keys that are fetched, [`hooks`] about what the backend is told, [`reload`] about settings that are read again, [`manifests`] about the files of `deploy/`, [`tls`] and [`command`] about what their names say.
@@ -13,6 +13,7 @@
 )]
 
 mod accept;
+mod admin;
 mod admission;
 mod balancer;
 mod bounds;

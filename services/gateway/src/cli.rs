@@ -1,11 +1,14 @@
-//! The command line: `gorani [serve|check|init|health|hooks|explain|token|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
+//! The command line: `gorani [serve|check|init|health|hooks|explain|token|admin|password|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod completions;
 pub mod explain;
 pub mod health;
 pub mod hooks;
 pub mod init;
 pub mod man;
+pub mod password;
 mod systemd;
 pub mod token;
 
@@ -21,6 +24,8 @@ use tokio::{
     sync::mpsc::{self, error::TrySendError},
 };
 
+#[cfg(feature = "admin")]
+use self::admin::{AdminArguments, AdminCallFailed};
 use self::{
     completions::CompletionsArguments,
     explain::{ExplainArguments, ExplainFailed},
@@ -28,6 +33,7 @@ use self::{
     hooks::{HooksArguments, HooksFailed},
     init::{InitArguments, InitFailed},
     man::ManArguments,
+    password::{PasswordArguments, PasswordFailed},
     systemd::ServiceManager,
     token::{TokenArguments, TokenFailed},
 };
@@ -96,6 +102,16 @@ enum CliCommand {
         #[command(flatten)]
         arguments: TokenArguments,
     },
+    /// Ask the admin API of the node that runs here with these settings, or of another one. Without --data it only reads.
+    #[cfg(feature = "admin")]
+    Admin {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: AdminArguments,
+    },
+    /// Make the line for admin.password_hash of a password, which is read from the terminal twice.
+    Password(PasswordArguments),
     /// Print completions for a shell: `gorani completions bash > /etc/bash_completion.d/gorani`.
     Completions(CompletionsArguments),
     /// Print the page for man(1), or write those of all commands into a directory.
@@ -162,6 +178,9 @@ impl Cli {
             Some(CliCommand::Token { file, arguments }) => {
                 println!("{}", arguments.make(file.load()?.token)?)
             }
+            #[cfg(feature = "admin")]
+            Some(CliCommand::Admin { file, arguments }) => print(arguments.run(&file.load()?)?.as_bytes())?,
+            Some(CliCommand::Password(arguments)) => println!("{}", arguments.make()?),
             Some(CliCommand::Completions(arguments)) => print(&arguments.script(Self::command()))?,
             Some(CliCommand::Man(arguments)) => {
                 print(&arguments.pages(Self::command()).map_err(CliError::Write)?)?
@@ -292,6 +311,13 @@ pub enum CliError {
     /// The token cannot be made.
     #[error("token: {0}")]
     Token(#[from] TokenFailed),
+    /// The admin API did not do what was asked.
+    #[cfg(feature = "admin")]
+    #[error("admin: {0}")]
+    Admin(#[from] AdminCallFailed),
+    /// The password cannot be hashed.
+    #[error("password: {0}")]
+    Password(#[from] PasswordFailed),
 }
 
 impl From<RunError> for CliError {
@@ -307,11 +333,14 @@ impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) | Self::Log(_) => EXIT_SETTINGS,
+            #[cfg(feature = "admin")]
+            Self::Admin(error) => error.exit_code(),
             // Files that the settings name: starting again does not help before they are changed.
             Self::Run(RunError::Server(ServerError::Tls(_))) => EXIT_SETTINGS,
             Self::Run(_)
             | Self::Health(_)
             | Self::Token(_)
+            | Self::Password(_)
             | Self::Init(_)
             | Self::Hooks(_)
             | Self::Write(_) => 1,

@@ -129,7 +129,7 @@ impl Disconnect {
             3507 => "the client may not be here",
             3508 => "the feature is switched off",
             3509 => "one command after the other failed",
-            1000..=1999 => "a close code of WebSocket",
+            1001..=1999 => "a close code of WebSocket",
             4000..=4999 => "a code of the backend",
             _ => "a code of a newer version",
         }

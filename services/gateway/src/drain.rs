@@ -47,6 +47,21 @@ pub async fn drain(node: &Node, settings: &Settings, stop_accepting: impl Future
     tracing::info!(connections = node.admission.connections(), "drained");
 }
 
+/// Ends all sessions with 3001 and takes no new ones, at the request of an operator. The process goes on, so that it can be looked at, and
+/// listens on: who asks for a session is refused with 503. Only a restart lets clients in again.
+pub async fn empty(node: &Node) {
+    node.lifecycle.begin_shutdown();
+    tokio::time::sleep(node.settings.drain.grace).await;
+    node.lifecycle.close_to_sessions();
+    let connections = node.admission.connections();
+    let over = spread(connections, node.settings.drain.seconds);
+    tracing::info!(connections, ?over, "draining at the request of an operator; the process goes on");
+    node.workers.drain(over).await;
+    wait_until_empty(node, over).await;
+    node.workers.drain(Duration::ZERO).await;
+    tracing::info!(connections = node.admission.connections(), "drained");
+}
+
 /// Time that it takes to end so many sessions.
 fn spread(connections: usize, seconds: u32) -> Duration {
     let most = Duration::from_secs(seconds.into());

@@ -15,15 +15,12 @@
 //! - [`timers`]: what a worker does from time to time: deadlines of sessions, presence, the memory budget, a drain.
 //! - [`queue_consumers`]: consumers of work queues.
 //! - [`scan`]: lists channels and connections in slices, and answers queries about what happened.
-//! - [`delivery_sample`], [`outbox_look`]: samples for metrics.
 
 mod catch_up;
 mod channel;
-mod delivery_sample;
 pub mod history_reads;
 pub mod inbox;
 pub mod interest;
-mod outbox_look;
 pub mod queue_consumers;
 pub mod registry;
 pub mod removals;

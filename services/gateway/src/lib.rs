@@ -8,7 +8,7 @@
 //! | `main`, [`cli`] | the command: serve, check, init, token, completions, man, version |
 //! | [`server`] | listeners, workers, the table of routes |
 //! | [`conformance`] | `/echo` and others, for trying out |
-//! | [`endpoints`], [`api`], [`page`], [`health`] | what each path serves: clients, backends, people, operators |
+//! | [`endpoints`], [`api`], `admin`, [`page`], [`health`] | what each path serves: clients, backends, people, operators |
 //! | [`receive`], [`sockjs`] | receiving over HTTP; SockJS |
 //! | [`forward`] | requests for sessions of other nodes |
 //! | [`http`], [`http_session`], [`connection`], [`endpoint`] | requests, sessions that outlive them, connections, the trait of endpoints |
@@ -28,6 +28,8 @@
 #[macro_use]
 mod simulation;
 
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod api;
 pub mod backend;
 pub mod cli;

@@ -12,6 +12,7 @@ pub mod clients;
 pub mod commands;
 pub mod histogram;
 pub mod hooks;
+pub mod labels;
 pub mod namespaces;
 pub mod process;
 pub mod proxy;
@@ -24,10 +25,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use gorani_broker::BrokerStats;
 use prometheus_client::{
-    encoding::{
-        EncodeLabelSet, LabelSetEncoder,
-        text::{encode_eof, encode_registry},
-    },
+    encoding::text::{encode_eof, encode_registry},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
@@ -39,74 +37,16 @@ use self::{
     commands::CommandMetrics,
     histogram::AtomicHistogram,
     hooks::HookMetrics,
+    labels::{CauseLabel, DisconnectLabel, NodeLabel, RefusalLabel},
     namespaces::Namespaces,
     process::{BuildLabel, LogMessages, ProcessCollector},
     proxy::ProxyMetrics,
     reload::ReloadMetrics,
-    traffic::DeliveryMetrics,
+    traffic::{DeliveryMetrics, TrafficMetrics},
     workers::WorkerMetrics,
 };
 
-pub use self::{api::PublishOutcome, traffic::TrafficCounters};
-
-/// Labels of a connection.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TransportLabel {
-    /// `websocket`, `sse`, …
-    pub transport: &'static str,
-    /// Its connections come and go with every request: none of them is worth a line at `info`.
-    pub is_brief: bool,
-}
-
-impl TransportLabel {
-    /// The label of a transport whose connections stay.
-    pub const fn new(transport: &'static str) -> Self {
-        Self { transport, is_brief: false }
-    }
-
-    /// The label of a transport whose connections are requests.
-    pub const fn brief(transport: &'static str) -> Self {
-        Self { transport, is_brief: true }
-    }
-}
-
-impl EncodeLabelSet for TransportLabel {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
-        [("transport", self.transport)].encode(encoder)
-    }
-}
-
-/// Labels that name a node.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct NodeLabel {
-    /// Random id of this run of the node.
-    pub id: String,
-    /// `node.name`.
-    pub name: String,
-    /// Version of the server.
-    pub version: &'static str,
-}
-
-/// Labels of an end of a session.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DisconnectLabel {
-    /// The code; embedders' and applications' own codes are all counted as 4000.
-    pub code: u16,
-}
-
-/// Labels of a refused handshake.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RefusalLabel {
-    /// The HTTP status.
-    pub status: u16,
-}
-
-/// Labels of what was refused by address or by a limit of the node.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CauseLabel {
-    /// `unauthenticated_of_address`, `wrong_session_id`, …
-    pub cause: &'static str,
-}
+pub use self::{api::PublishOutcome, labels::TransportLabel, traffic::TrafficCounters};
 
 /// All counters of a node.
 pub struct Metrics {
@@ -324,6 +264,18 @@ impl Metrics {
         encode_registry(&mut text, &self.process)?;
         encode_eof(&mut text)?;
         Ok(text)
+    }
+
+    /// The counters that the traffic of workers is added to.
+    pub fn traffic(&self) -> TrafficMetrics {
+        TrafficMetrics {
+            bytes_sent: self.bytes_sent.clone(),
+            bytes_received: self.bytes_received.clone(),
+            messages_received: self.messages_received.clone(),
+            worker_turn_seconds: self.worker_turn_seconds.clone(),
+            deliveries: self.deliveries.clone(),
+            commands: self.commands.clone(),
+        }
     }
 
     /// Counts something refused.

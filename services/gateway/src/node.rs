@@ -192,18 +192,17 @@ impl Node {
             let _ = cluster.hooks.set(Arc::downgrade(hooks));
         }
         let admission = AdmissionControl::new(&settings, metrics.clone());
+        let (limits, members) = (admission.clone(), cluster.clone());
+        let on_applied = Box::new(move |settings: &Settings| {
+            limits.replace_limits(settings);
+            members.drift.replace_own(settings.fingerprints());
+        });
         let node = Arc::new(Self {
             hooks,
             hook_delivery,
             hooks_refused: OnceLock::new(),
             id,
-            live: LiveSettings::new(
-                &settings,
-                policy.clone(),
-                admission.clone(),
-                cluster.clone(),
-                metrics.clone(),
-            ),
+            live: LiveSettings::new(&settings, policy.clone(), metrics.clone(), on_applied),
             memory,
             started,
             presence: Presence::new(cluster.clone(), broker.clone(), reads.clone(), settings.reads.max_wait),

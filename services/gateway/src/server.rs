@@ -4,6 +4,7 @@
 //! everything else is served by the actix-web `App` of [`routes`]. `docs/architecture.md` §3.2.
 
 mod accepted;
+mod admin;
 mod chunk;
 mod http_io;
 mod limits;
@@ -46,6 +47,7 @@ use crate::{
     page, receive,
     server::{
         accepted::{AcceptedConnection, OnAccepted, TlsConnection, accept_tls_for_http},
+        admin::AdminRoutes,
         http_io::Times,
         listeners::{listen, own_slots, own_worker},
         request::HttpRequestLimits,
@@ -72,13 +74,14 @@ pub struct Listening {
 
 /// The service for the connections of one worker thread. A macro, since the type of the whole cannot be written down.
 macro_rules! http_service {
-    ($node:ident, $settings:ident, $endpoints:ident, $upgrades:ident, $forwarder:ident, $stream:ty) => {{
+    ($node:ident, $settings:ident, $endpoints:ident, $upgrades:ident, $forwarder:ident, $admin:ident, $stream:ty) => {{
         let (settings, local, forwarder) = ($settings.clone(), $upgrades.local.clone(), $forwarder);
         let endpoints = $endpoints.clone();
         let drained = $node.clone();
+        let admin = $admin.clone();
         let app = App::new()
             .wrap(from_fn(request::check))
-            .configure(move |config| routes(config, &settings, &endpoints, &local, &forwarder));
+            .configure(move |config| routes(config, &settings, &endpoints, &local, &forwarder, admin.as_ref()));
         HttpService::build()
             .keep_alive($settings.http.keep_alive)
             // It times the first head of a connection alone; [`HttpIo`] times each.
@@ -156,6 +159,7 @@ pub fn start(
     let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
     let forwarded = Arc::<ForwardState>::default();
     node.tasks.spawn(forwarded.clone().keep_claims(node.clone(), registry.clone()));
+    let admin = AdminRoutes::start(&node);
     let builder = Server::build()
         .workers(http.worker_count())
         // A worker at this limit accepts nothing at all; [`Slots`] bound connections instead, and refuse those over it.
@@ -169,8 +173,9 @@ pub fn start(
             let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &settings));
             let slots = own_slots(&node, &settings.http, limits);
             let times = Rc::new(Times::new(&settings.http));
-            let service = http_service!(node, settings, endpoints, upgrades, forwarder, AcceptedConnection)
-                .map_err(|error| error.to_string());
+            let service =
+                http_service!(node, settings, endpoints, upgrades, forwarder, admin, AcceptedConnection)
+                    .map_err(|error| error.to_string());
             fn_service(move |stream: TcpStream| {
                 let accepted = AcceptedConnection::take(stream, &slots);
                 let accepted = accepted.map(|accepted| of_http(accepted, &times));
@@ -183,7 +188,7 @@ pub fn start(
             let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &settings));
             let slots = own_slots(&node, &settings.http, limits);
             let times = Rc::new(Times::new(&settings.http));
-            let service = http_service!(node, settings, endpoints, upgrades, forwarder, TlsConnection)
+            let service = http_service!(node, settings, endpoints, upgrades, forwarder, admin, TlsConnection)
                 .map_err(|error| error.to_string());
             let certificate = certificate.clone();
             fn_service(move |stream: TcpStream| {
@@ -234,8 +239,9 @@ fn routes(
     endpoints: &Arc<Endpoints>,
     local: &WorkerContext,
     forwarder: &web::Data<Forwarder>,
+    admin: Option<&AdminRoutes>,
 ) {
-    let WorkerContext { node, worker, .. } = local;
+    let WorkerContext { node, worker, is_secure, .. } = local;
     config
         .app_data(web::Data::from(node.clone()))
         .app_data(web::Data::new(worker.clone()))
@@ -250,6 +256,9 @@ fn routes(
     if settings.development.page {
         let shows_key = settings.development.page_api_key;
         page::routes(config, settings.api.keys.first().filter(|_| shows_key).cloned());
+    }
+    if let Some(admin) = admin {
+        admin.configure(config, *is_secure);
     }
     for path in endpoints.websocket_paths() {
         config.route(path, web::route().to(not_upgraded));

@@ -7,6 +7,7 @@
 //! Secrets that can be guessed: they stop the start of a node that listens beyond the loopback, and are a warning elsewhere.
 //! `docs/architecture.md` §8.2.
 
+pub mod admin;
 pub mod backend;
 pub mod client;
 pub mod cluster;
@@ -24,6 +25,7 @@ pub mod reload_report;
 pub mod stomp;
 #[cfg(test)]
 mod tests;
+pub mod visible;
 pub mod warnings;
 pub mod watch;
 
@@ -38,6 +40,7 @@ use serde::{Deserialize, Serialize};
 use self::error::{empty_secret, environment, read};
 
 pub use self::{
+    admin::{AdminKeySettings, AdminRole, AdminSettings},
     backend::{BackendTlsSettings, SigningSecretSettings},
     client::{ClientSettings, MemoryBudgetSettings, ReadSettings, SubprotocolChoice, WebSocketSettings},
     cluster::{DrainSettings, MembershipSettings, NodeSettings},
@@ -106,6 +109,8 @@ pub struct Settings {
     pub event_log: EventLogSettings,
     /// Logging.
     pub log: LogSettings,
+    /// The admin API and its page.
+    pub admin: AdminSettings,
     /// Things for trying out, never for production.
     pub development: DevelopmentSettings,
 }
@@ -228,6 +233,8 @@ pub struct DevelopmentSettings {
     pub echo: bool,
     /// Serve it over SockJS too, and the other endpoints of SockJS's conformance runs: `/close`, `/amplify`, ….
     pub sockjs_conformance: bool,
+    /// Serve the admin page, and let everyone in without a password. Only where the node listens on a loopback address.
+    pub admin: bool,
 }
 
 impl Settings {
@@ -281,6 +288,13 @@ impl Settings {
             self.broker.redis.validate().map_err(|error| SettingsError::value("broker.redis", error))?;
         }
         self.validate_secrets()?;
+        self.admin.validate(self.development.admin)?;
+        if self.development.admin && self.listens_beyond_loopback() {
+            return Err(SettingsError::value(
+                "development.admin",
+                "everyone would get in: it needs an http.address on the loopback",
+            ));
+        }
         if self.api.reply_max_bytes < 1024 {
             return Err(SettingsError::value("api.reply_max_bytes", "must be at least 1024"));
         }
@@ -312,6 +326,11 @@ impl Settings {
 }
 
 impl Settings {
+    /// True if the admin page and its API are served.
+    pub fn serves_admin(&self) -> bool {
+        self.admin.enabled || self.development.admin
+    }
+
     /// True if other machines than this one can reach the node.
     pub fn listens_beyond_loopback(&self) -> bool {
         let stomp = self.stomp.tcp.address().ok().flatten();

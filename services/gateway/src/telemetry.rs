@@ -22,6 +22,8 @@ const HTTP_LIBRARY: &str = "actix_http";
 /// for it by name (`info,actix_http=error`).
 fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     let filter: EnvFilter = level.parse()?;
+    // Who did what to a node is written whatever the level is.
+    let filter = filter.add_directive("gorani::audit=info".parse()?);
     if level.contains(HTTP_LIBRARY) {
         return Ok(filter);
     }
@@ -104,5 +106,12 @@ mod tests {
         let named = filter("info,actix_http=debug").unwrap().to_string();
         assert!(named.contains("actix_http=debug") && !named.contains("off"), "{named}");
         assert!(filter("no level, at=all").is_err());
+    }
+
+    #[test]
+    fn no_level_silences_the_audit_log() {
+        for level in ["error", "off", "warn,gorani=off", "actix_http=error"] {
+            assert!(filter(level).unwrap().to_string().contains("gorani::audit=info"), "{level}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Authentication and authorisation for every way into the node: connections bring a token (`token`),
 //! backends an API key (`api_key`), browsers an origin (`origin`), and every subscribe, publish, presence and
 //! history command is decided by the rules of its channel (`rules`), whose name was checked before
-//! (`channel`).
+//! (`channel`). People who operate a node log in with a password (`password`).
 //!
 //! Pure functions and values: no IO, no clock (the caller passes the time), no runtime. Everything is closed
 //! until a setting opens it. Secrets never reach an error, a log line or a `Debug` output.
@@ -10,6 +10,7 @@
 pub mod api_key;
 pub mod channel;
 pub mod origin;
+pub mod password;
 pub mod rules;
 pub mod token;
 
@@ -18,6 +19,7 @@ pub use channel::{
     CHANNEL_NAME_MAX_BYTES, ChannelName, ChannelNameError, check_channel_name, personal_channel,
 };
 pub use origin::{OriginError, Origins};
+pub use password::{NotAPasswordHash, PasswordHash, PasswordRefused};
 pub use rules::{
     ChannelOptions, ChannelRules, ChannelSettings, ChannelSettingsError, Denied, GrantedBy, NamespaceProxies,
     NamespaceSettings, Operation, ProxyName, SubscribeCheck, SubscribeGranted, UnknownNamespace,

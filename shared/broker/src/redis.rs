@@ -376,13 +376,9 @@ impl Broker for RedisBroker {
 
     fn stats(&self) -> BrokerStats {
         let counters = self.shards.counters();
-        let (pending_requests, pending_bytes) = self.shards.pending();
         BrokerStats {
             request_connections_lost: counters.request_connections_lost.get(),
             listening_connections_lost: counters.listening_connections_lost.get(),
-            pending_requests,
-            pending_bytes,
-            canary_age: self.shards.silence(),
             canaries_refused: counters.canaries_refused.get(),
             messages_received: counters.messages_received.get(),
             gaps_told: counters.gaps_told.get(),

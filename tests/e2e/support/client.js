@@ -63,6 +63,11 @@ export class Clients {
     return client;
   }
 
+  /** Every client that was made. */
+  all() {
+    return [...this.#open];
+  }
+
   close() {
     for (const client of this.#open) client.disconnect();
   }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use gorani_tests::{
+    binary,
     http::Api,
     node::{Node, Settings, free_address},
     process::{Process, Signal},
@@ -56,7 +57,7 @@ fn every_alert_has_a_case_in_which_it_rings_and_one_in_which_it_does_not() {
 #[test]
 fn every_alert_names_the_heading_that_says_what_to_do_and_how_soon_somebody_has_to() {
     let alerts = yaml("prometheus/alerts.yml");
-    let page = fs::read_to_string(path("../services/gateway/docs/alerts.md")).unwrap();
+    let page = fs::read_to_string(binary::workspace().join("services/gateway/docs/alerts.md")).unwrap();
     let mut headings: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     for rule in list(&alerts, "/groups").iter().flat_map(|group| list(group, "/rules")) {
         let name = text(rule, "/alert");

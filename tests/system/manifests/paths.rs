@@ -14,7 +14,7 @@ static SERVED: LazyLock<Regex> = LazyLock::new(|| {
 /// Endpoints for the test suites of SockJS, which no node for others serves.
 const CONFORMANCE: &str = "conformance.rs";
 /// For the network inside.
-const INSIDE: [&str; 2] = ["/health", "/metrics"];
+const INSIDE: [&str; 3] = ["/health", "/metrics", "/admin"];
 
 /// True if a path is below another, as `Prefix` and `PathPrefix` mean it.
 pub(super) fn is_below(path: &str, prefix: &str) -> bool {

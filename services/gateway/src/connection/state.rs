@@ -228,7 +228,7 @@ impl ConnectionState {
         let channels = if is_slow { self.runner.channels_of_waiting(&self.outbox) } else { Vec::new() };
         self.note_event(SessionChange::Ended(Box::new(EndedSession {
             code: reason.code,
-            reason: short_reason(&reason.reason),
+            reason: short_reason(reason.reason.clone()),
             connected_ms: u64::try_from(self.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX),
             waiting_bytes: waiting_bytes as u64,
             waiting_ms: waiting_ms.into(),

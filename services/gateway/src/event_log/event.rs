@@ -245,10 +245,10 @@ impl RingEntry for FailedPublish {
 }
 
 /// A reason, cut to what is kept of one.
-pub fn short_reason(reason: &Cow<'static, str>) -> Cow<'static, str> {
+pub fn short_reason(reason: Cow<'static, str>) -> Cow<'static, str> {
     match reason {
-        Cow::Borrowed(reason) => Cow::Borrowed(reason),
-        Cow::Owned(reason) => Cow::Owned(
+        Cow::Borrowed(_) => reason,
+        Cow::Owned(ref reason) => Cow::Owned(
             reason.get(..reason.floor_char_boundary(REASON_MAX_BYTES)).unwrap_or_default().to_owned(),
         ),
     }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     endpoint::EndpointRefused,
-    metrics::RefusalLabel,
+    metrics::labels::RefusalLabel,
     node::{Node, admission::permits::NoPermit},
     settings::{ClientSettings, connect_codes::ConnectFailureResponse},
 };

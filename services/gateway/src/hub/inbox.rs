@@ -165,6 +165,11 @@ impl Inbox {
         self.sender.send(InboxEntry::Ping(answer)).await.is_ok() && answered.await.is_ok()
     }
 
+    /// Entries that wait for the worker.
+    pub fn waiting(&self) -> usize {
+        self.sender.max_capacity() - self.sender.capacity()
+    }
+
     /// Hands over a query without waiting.
     pub fn ask(&self, question: ScanRequest) -> Result<(), QueryRejected> {
         self.sender.try_send(InboxEntry::Question(question)).map_err(|error| match error {

@@ -354,11 +354,6 @@ impl SessionRegistry {
         self.sessions.keys().copied()
     }
 
-    /// The session of a client.
-    pub(super) fn client(&self, client: &str) -> Option<&SessionEntry> {
-        self.sessions.get(self.clients.get(client)?)
-    }
-
     /// Tells sessions that the epoch of a channel ended, and that they go on in the next one.
     pub(super) fn signal_epoch_ended(&self, ended: &EndedEpoch, keys: &[SessionKey]) {
         for session in keys.iter().filter_map(|key| self.sessions.get(key)) {

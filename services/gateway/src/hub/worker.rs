@@ -3,6 +3,9 @@
 //! Between [`crate::node`], which hands over what the broker delivered, and the worker's [`Hub`]. All that has come by
 //! the time the loop runs is delivered together: no timer, no sleep. `docs/architecture.md` §3.4, §5.4.
 
+mod delivery_sample;
+mod outbox_look;
+
 use std::{
     cell::{Ref, RefCell, RefMut},
     rc::Rc,
@@ -14,14 +17,13 @@ use gorani_broker::{Broker, Publication, queue::QueueWake};
 use indexmap::IndexMap;
 use tokio::{sync::mpsc, time::Instant};
 
+use self::{delivery_sample::DeliverySamples, outbox_look::OutboxLook};
 use super::{
     Hub,
     catch_up::CatchUp,
-    delivery_sample::DeliverySamples,
     history_reads::{HistoryReads, ReadVersion},
     inbox::{ChannelTurn, Inbox, InboxEntry, InboxLoad, size_of_event},
     interest::Interest,
-    outbox_look::OutboxLook,
     queue_consumers::QueueConsumers,
     registry::{Generation, SessionKey, SessionRegistration},
     removals::{Removals, UserLimit},
@@ -88,7 +90,7 @@ impl Worker {
         let tasks = Tasks::default();
         let own_inbox = inbox.of_worker();
         let load = own_inbox.load.clone();
-        let traffic = Rc::new(TrafficCounters::new(&metrics));
+        let traffic = Rc::new(TrafficCounters::new(&metrics.traffic()));
         let hub = Rc::new(RefCell::new(Hub {
             traffic: traffic.clone(),
             memory: memory.clone(),
@@ -147,7 +149,7 @@ impl Worker {
         worker.tasks.spawn(worker.clone().deliver(receiver));
         worker.tasks.spawn(worker.clone().watch_deadlines());
         worker.tasks.spawn(presence.run());
-        worker.tasks.spawn(worker.traffic.clone().flush_periodically(metrics.clone()));
+        worker.tasks.spawn(worker.traffic.clone().flush_periodically(metrics.traffic()));
         worker.tasks.spawn(OutboxLook { worker: index, hub: worker.hub.clone(), metrics }.run());
         worker.tasks.spawn(MemoryMonitor { index, broker, memory }.run());
         (worker, inbox)

@@ -62,6 +62,11 @@ pub(super) fn register_publications(registry: &mut Registry) -> [Publications; 2
 }
 
 impl Publications {
+    /// Those that the broker has.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.count.get()
+    }
+
     /// Counts one that took so long.
     pub fn count(&self, result: PublishOutcome, time: Duration) {
         let metrics = match result {

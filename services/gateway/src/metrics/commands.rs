@@ -205,12 +205,12 @@ impl CommandMetrics {
 
     /// A subscribe has its outcome: 0, or the code of an error.
     pub fn count_subscribe(&self, channel: &str, code: u32) {
-        self.subscribes.add(self.namespaces.of(channel).place(), code_column(code), 1);
+        self.subscribes.add(self.namespaces.of(channel).index(), code_column(code), 1);
     }
 
     /// A subscribe that asked for what was missed has its outcome.
     pub fn count_recovery(&self, channel: &str, outcome: RecoveryOutcome) {
-        self.recoveries.add(self.namespaces.of(channel).place(), outcome as usize, 1);
+        self.recoveries.add(self.namespaces.of(channel).index(), outcome as usize, 1);
     }
 
     /// A client got what it had missed.

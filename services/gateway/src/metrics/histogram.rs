@@ -80,7 +80,7 @@ impl Scale {
         clippy::cast_precision_loss,
         reason = "2^53 nanoseconds are 104 days, and a sum is shown rounded"
     )]
-    fn shown(self, value: u64) -> f64 {
+    fn in_unit(self, value: u64) -> f64 {
         match self {
             Self::Seconds => value as f64 / NANOSECONDS,
             Self::Bytes => value as f64,
@@ -140,7 +140,12 @@ impl AtomicHistogram {
 
     /// Number of values.
     pub fn count(&self) -> u64 {
-        self.state.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+        self.counts().sum()
+    }
+
+    /// The values by bucket, the lowest first.
+    pub fn counts(&self) -> impl Iterator<Item = u64> {
+        self.state.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed))
     }
 }
 
@@ -150,17 +155,41 @@ impl TypedMetric for AtomicHistogram {
 
 impl EncodeMetric for AtomicHistogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let bounds = self.scale.bounds().iter().map(|bound| self.scale.shown(*bound));
-        let counts = self.state.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
-        let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(counts).collect();
+        let bounds = self.scale.bounds().iter().map(|bound| self.scale.in_unit(*bound));
+        let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(self.counts()).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = self.scale.shown(self.state.sum.load(Ordering::Relaxed));
+        let sum = self.scale.in_unit(self.state.sum.load(Ordering::Relaxed));
         encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
     }
 
     fn metric_type(&self) -> MetricType {
         Self::TYPE
     }
+}
+
+/// Adds times by bucket to others.
+pub fn add_counts(all: &mut Vec<u64>, more: impl IntoIterator<Item = u64>) {
+    for (bucket, count) in more.into_iter().take(BUCKETS).enumerate() {
+        if all.len() <= bucket {
+            all.resize(bucket + 1, 0);
+        }
+        if let Some(of_all) = all.get_mut(bucket) {
+            *of_all = of_all.saturating_add(count);
+        }
+    }
+}
+
+/// The seconds that 99 of 100 times do not exceed, of times by bucket: the bound of a bucket. `None` without times, and above the last bound.
+pub fn percentile_99(counts: &[u64]) -> Option<f64> {
+    let all = counts.iter().fold(0, |all: u64, count| all.saturating_add(*count));
+    let mut left = (all - all / 100).checked_sub(1)?;
+    for (count, bound) in counts.iter().zip(Scale::Seconds.bounds()) {
+        match left.checked_sub(*count) {
+            Some(more) => left = more,
+            None => return Some(Scale::Seconds.in_unit(*bound)),
+        }
+    }
+    None
 }
 
 /// A histogram of times of one worker, since it was last added to the node's.
@@ -240,6 +269,25 @@ mod tests {
             }
         }
         assert_eq!((SIZE_BOUNDS[0], SIZE_BOUNDS[16]), (256, 16 * 1024 * 1024));
+    }
+
+    #[test]
+    fn the_99th_percentile_is_the_bound_below_which_99_of_100_are() {
+        let counted = |times: &[(usize, u64)]| {
+            let mut counts = Vec::new();
+            for (bucket, count) in times {
+                let mut more = vec![0; bucket + 1];
+                more[*bucket] = *count;
+                add_counts(&mut counts, more);
+            }
+            percentile_99(&counts)
+        };
+        assert_eq!(counted(&[]), None);
+        assert_eq!(counted(&[(0, 1)]), Some(0.0001));
+        assert_eq!(counted(&[(0, 99), (5, 1)]), Some(0.0001));
+        assert_eq!(counted(&[(0, 98), (5, 2)]), Some(0.005));
+        assert_eq!(counted(&[(0, 1), (16, 99)]), None, "above the last bound");
+        assert_eq!(counted(&[(3, u64::MAX), (4, u64::MAX)]), Some(0.001));
     }
 
     #[test]

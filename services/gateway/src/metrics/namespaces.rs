@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::{MetricType, TypedMetric},
 };
 
-use super::histogram::AtomicHistogram;
+use super::histogram::{AtomicHistogram, add_counts};
 
 /// Namespaces that have a value of their own in counters; the channels of the rest are counted as `other`.
 const NAMED_MAX: usize = 64;
@@ -21,11 +21,18 @@ const WITHOUT_NAMESPACE: &str = "without_namespace";
 const OTHER: &str = "other";
 
 /// Values of the label `namespace`, in the order of the settings. Cloning shares.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Namespaces {
     /// Absent where namespaces are not told apart.
     by_name: Option<Arc<HashMap<Box<str>, u8>>>,
     values: Arc<[Cow<'static, str>]>,
+}
+
+impl Default for Namespaces {
+    /// Namespaces are not told apart.
+    fn default() -> Self {
+        Self::new(None::<std::iter::Empty<&str>>)
+    }
 }
 
 /// A value of the label `namespace`.
@@ -33,14 +40,14 @@ pub struct Namespaces {
 pub struct NamespaceIndex(u8);
 
 impl NamespaceIndex {
-    /// Its place among the counters of all.
-    pub fn place(self) -> usize {
+    /// Its number among the counters of all.
+    pub fn index(self) -> usize {
         self.0.into()
     }
 
-    /// Its place among the histograms, of which there are so many: fewer namespaces are told apart there.
-    pub fn place_among(self, histograms: usize) -> usize {
-        self.place().min(histograms.saturating_sub(1))
+    /// Its number among the histograms, of which there are so many: fewer namespaces are told apart there.
+    pub fn index_among(self, histograms: usize) -> usize {
+        self.index().min(histograms.saturating_sub(1))
     }
 }
 
@@ -62,7 +69,7 @@ impl Namespaces {
         if self.by_name.is_some() { "namespace" } else { "" }
     }
 
-    /// Its values in counters, by [`NamespaceIndex::place`].
+    /// Its values in counters, by [`NamespaceIndex::index`].
     pub fn values(&self) -> Arc<[Cow<'static, str>]> {
         self.values.clone()
     }
@@ -97,18 +104,27 @@ pub struct NamespaceHistograms {
 
 impl NamespaceHistograms {
     /// Number of them.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.all.len()
     }
 
-    /// The histogram at a place.
-    pub fn at(&self, place: usize) -> Option<&AtomicHistogram> {
-        self.all.get(place).map(|(_, histogram)| histogram)
+    /// The times of all namespaces by bucket, the shortest first.
+    pub fn counts(&self) -> Vec<u64> {
+        let mut all = Vec::new();
+        for (_, histogram) in self.all.iter() {
+            add_counts(&mut all, histogram.counts());
+        }
+        all
+    }
+
+    /// The histogram of this number.
+    pub fn at(&self, index: usize) -> Option<&AtomicHistogram> {
+        self.all.get(index).map(|(_, histogram)| histogram)
     }
 
     /// The histogram of a namespace.
     pub fn of(&self, namespace: NamespaceIndex) -> Option<&AtomicHistogram> {
-        self.at(namespace.place_among(self.all.len()))
+        self.at(namespace.index_among(self.all.len()))
     }
 }
 
@@ -143,7 +159,7 @@ mod tests {
     #[test]
     fn a_channel_has_the_value_of_its_namespace_and_an_unknown_one_makes_none() {
         let namespaces = Namespaces::new(Some(["chat", "orders"].into_iter()));
-        let value = |channel: &str| namespaces.values()[namespaces.of(channel).place()].clone();
+        let value = |channel: &str| namespaces.values()[namespaces.of(channel).index()].clone();
         assert_eq!(value("lobby"), "without_namespace");
         assert_eq!(value("chat:lobby"), "chat");
         assert_eq!(value("$orders:42"), "orders");
@@ -156,10 +172,10 @@ mod tests {
         let names: Vec<String> = (0..300).map(|number| format!("n{number}")).collect();
         let namespaces = Namespaces::new(Some(names.iter().map(String::as_str)));
         assert_eq!(namespaces.values().len(), NAMED_MAX + 2);
-        assert_eq!(namespaces.values()[namespaces.of("n64:a").place()], "other");
+        assert_eq!(namespaces.values()[namespaces.of("n64:a").index()], "other");
         let histograms = namespaces.histograms();
-        assert_eq!(histograms.len(), NAMED_IN_HISTOGRAMS_MAX + 2);
-        let named = |channel| namespaces.of(channel).place_among(histograms.len());
+        assert_eq!(histograms.count(), NAMED_IN_HISTOGRAMS_MAX + 2);
+        let named = |channel| namespaces.of(channel).index_among(histograms.count());
         assert_eq!((named("a"), named("n7:a"), named("n8:a"), named("n299:a")), (0, 8, 9, 9));
     }
 
@@ -168,7 +184,7 @@ mod tests {
         let namespaces = Namespaces::new(None::<std::iter::Empty<&str>>);
         assert_eq!(namespaces.of("chat:a"), namespaces.of("b"));
         assert_eq!(
-            (namespaces.label(), namespaces.values().len(), namespaces.histograms().len()),
+            (namespaces.label(), namespaces.values().len(), namespaces.histograms().count()),
             ("", 1, 1)
         );
     }

@@ -50,6 +50,13 @@ impl CounterTable {
     }
 }
 
+impl CounterTable {
+    /// All counters together.
+    pub fn sum(&self) -> u64 {
+        self.0.counts.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+}
+
 impl TypedMetric for CounterTable {
     const TYPE: MetricType = MetricType::Counter;
 }

@@ -4,7 +4,6 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::Arc,
     time::Duration,
 };
 
@@ -16,9 +15,9 @@ use prometheus_client::{
 use crate::disconnect::Disconnect;
 
 use super::{
-    Metrics, TransportLabel,
     commands::CommandMetrics,
     histogram::{AtomicHistogram, LocalHistogram, Scale},
+    labels::TransportLabel,
     namespaces::{NamespaceHistograms, NamespaceIndex, Namespaces},
     table::{CounterTable, values},
 };
@@ -102,6 +101,16 @@ impl DeliveryMetrics {
         metrics
     }
 
+    /// Publications that were put into outboxes.
+    pub fn delivered(&self) -> u64 {
+        self.deliveries.sum()
+    }
+
+    /// Times of fan-outs by bucket.
+    pub fn fanouts(&self) -> Vec<u64> {
+        self.fanout_seconds.counts()
+    }
+
     /// A publication was written to a subscriber, so long after its time.
     pub fn observe_delivery(&self, namespace: NamespaceIndex, time: Duration) {
         if let Some(histogram) = self.delivery_seconds.of(namespace) {
@@ -131,6 +140,17 @@ impl DeliveryMetrics {
     }
 }
 
+/// The counters of the node that the traffic of a worker is added to.
+#[derive(Debug, Clone)]
+pub struct TrafficMetrics {
+    pub(super) bytes_sent: Counter,
+    pub(super) bytes_received: Counter,
+    pub(super) messages_received: Counter,
+    pub(super) worker_turn_seconds: AtomicHistogram,
+    pub(super) deliveries: DeliveryMetrics,
+    pub(super) commands: CommandMetrics,
+}
+
 /// The traffic of a worker's connections since the last addition.
 #[derive(Default)]
 pub struct TrafficCounters {
@@ -151,13 +171,13 @@ pub struct TrafficCounters {
 
 impl TrafficCounters {
     /// Counters that are added to those of the node.
-    pub fn new(all: &Metrics) -> Self {
+    pub fn new(all: &TrafficMetrics) -> Self {
         let metrics = &all.deliveries;
         let namespaces = metrics.namespaces.clone();
         Self {
             deliveries: std::iter::repeat_with(Cell::default).take(namespaces.values().len()).collect(),
             fanouts: std::iter::repeat_with(LocalHistogram::default)
-                .take(metrics.fanout_seconds.len())
+                .take(metrics.fanout_seconds.count())
                 .collect(),
             namespaces,
             commands: all.commands.clone(),
@@ -177,14 +197,14 @@ impl TrafficCounters {
 
     /// Publications went into outboxes, counted once for each.
     pub fn delivered(&self, namespace: NamespaceIndex, deliveries: u32) {
-        if let Some(count) = self.deliveries.get(namespace.place()) {
+        if let Some(count) = self.deliveries.get(namespace.index()) {
             count.set(count.get() + u64::from(deliveries));
         }
     }
 
     /// The last outbox has what came to this node so long ago.
     pub fn fanned_out(&self, namespace: NamespaceIndex, time: Duration) {
-        if let Some(histogram) = self.fanouts.get(namespace.place_among(self.fanouts.len())) {
+        if let Some(histogram) = self.fanouts.get(namespace.index_among(self.fanouts.len())) {
             histogram.observe(time);
         }
     }
@@ -213,14 +233,14 @@ impl TrafficCounters {
     }
 
     /// Adds the counts to the node's, for ever.
-    pub(crate) async fn flush_periodically(self: Rc<Self>, metrics: Arc<Metrics>) {
+    pub(crate) async fn flush_periodically(self: Rc<Self>, metrics: TrafficMetrics) {
         loop {
             tokio::time::sleep(ADD_EVERY).await;
             self.add_to(&metrics);
         }
     }
 
-    fn add_to(&self, metrics: &Metrics) {
+    fn add_to(&self, metrics: &TrafficMetrics) {
         for time in self.held.take() {
             metrics.worker_turn_seconds.observe(time);
         }
@@ -230,8 +250,8 @@ impl TrafficCounters {
         for (row, count) in self.deliveries.iter().enumerate().filter(|(_, count)| count.get() > 0) {
             metrics.deliveries.deliveries.add(row, 0, count.take());
         }
-        for (place, fanout) in self.fanouts.iter().enumerate() {
-            if let Some(all) = metrics.deliveries.fanout_seconds.at(place) {
+        for (index, fanout) in self.fanouts.iter().enumerate() {
+            if let Some(all) = metrics.deliveries.fanout_seconds.at(index) {
                 fanout.add_to(all);
             }
         }
@@ -244,6 +264,7 @@ mod tests {
     use gorani_broker::BrokerStats;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     #[test]
     fn turns_are_kept_from_a_millisecond_on_and_no_more_than_fit_between_two_additions() {
@@ -268,13 +289,13 @@ mod tests {
     #[test]
     fn deliveries_and_fan_outs_are_added_to_those_of_their_namespace_once() {
         let metrics = Metrics::new(Namespaces::new(Some(["chat"].into_iter())), &[]);
-        let traffic = TrafficCounters::new(&metrics);
+        let traffic = TrafficCounters::new(&metrics.traffic());
         let namespace = traffic.namespace_of("chat:lobby");
         traffic.delivered(namespace, 2000);
         traffic.delivered(traffic.namespace_of("lobby"), 1);
         traffic.fanned_out(namespace, Duration::from_micros(300));
-        traffic.add_to(&metrics);
-        traffic.add_to(&metrics);
+        traffic.add_to(&metrics.traffic());
+        traffic.add_to(&metrics.traffic());
         let text = metrics.text(&BrokerStats::default()).unwrap();
         for line in [
             "gorani_deliveries_total{namespace=\"chat\"} 2000\n",

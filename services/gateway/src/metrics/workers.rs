@@ -1,15 +1,14 @@
 //! Gauges of the workers: what waits in the outboxes of their connections and in their inboxes. Each worker writes its own
-//! place; a scrape adds them up.
+//! every few seconds; a scrape adds them up.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{family::Family, gauge::Gauge},
     registry::Registry,
 };
-
-use crate::settings::http::MAX_WORKERS;
 
 /// What waits in the outboxes of one worker, at its last look at all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,14 +34,8 @@ pub struct WorkerMetrics {
     outbox_waiting: Gauge,
     outbox_oldest_seconds: Gauge<f64, AtomicU64>,
     inbox_entries: Family<WorkerLabel, Gauge>,
-    waiting: Box<[OutboxPlace]>,
-}
-
-#[derive(Debug, Default)]
-struct OutboxPlace {
-    bytes: AtomicU64,
-    connections: AtomicU64,
-    oldest_ms: AtomicU64,
+    /// By the number of the worker.
+    waiting: Mutex<Vec<WaitingOutboxes>>,
 }
 
 impl WorkerMetrics {
@@ -52,7 +45,7 @@ impl WorkerMetrics {
             outbox_waiting: Gauge::default(),
             outbox_oldest_seconds: Gauge::default(),
             inbox_entries: Family::default(),
-            waiting: std::iter::repeat_with(OutboxPlace::default).take(MAX_WORKERS).collect(),
+            waiting: Mutex::default(),
         };
         registry.register(
             "outbox_bytes",
@@ -79,23 +72,23 @@ impl WorkerMetrics {
 
     /// A worker has looked at all its outboxes.
     pub fn set_waiting(&self, worker: usize, waiting: WaitingOutboxes) {
-        if let Some(place) = self.waiting.get(worker) {
-            place.bytes.store(waiting.bytes, Ordering::Relaxed);
-            place.connections.store(waiting.connections, Ordering::Relaxed);
-            place.oldest_ms.store(waiting.oldest_ms, Ordering::Relaxed);
+        let mut workers = self.waiting.lock();
+        if workers.len() <= worker {
+            workers.resize_with(worker + 1, WaitingOutboxes::default);
+        }
+        if let Some(of_worker) = workers.get_mut(worker) {
+            *of_worker = waiting;
         }
     }
 
     /// Sets the gauges for a scrape. `inboxes`: entries that wait in each worker's.
     #[allow(clippy::cast_precision_loss, reason = "2^53 ms are long")]
     pub fn set(&self, inboxes: impl Iterator<Item = usize>) {
-        let sum = |of: fn(&OutboxPlace) -> &AtomicU64| -> u64 {
-            self.waiting.iter().map(|place| of(place).load(Ordering::Relaxed)).sum()
-        };
+        let workers = self.waiting.lock().clone();
         let gauge = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        gauge(&self.outbox_bytes, sum(|place| &place.bytes));
-        gauge(&self.outbox_waiting, sum(|place| &place.connections));
-        let oldest = self.waiting.iter().map(|place| place.oldest_ms.load(Ordering::Relaxed)).max();
+        gauge(&self.outbox_bytes, workers.iter().map(|waiting| waiting.bytes).sum());
+        gauge(&self.outbox_waiting, workers.iter().map(|waiting| waiting.connections).sum());
+        let oldest = workers.iter().map(|waiting| waiting.oldest_ms).max();
         self.outbox_oldest_seconds.set(oldest.unwrap_or_default() as f64 / 1000.0);
         for (worker, entries) in inboxes.enumerate() {
             gauge(&self.inbox_entries.get_or_create(&WorkerLabel { worker }), entries as u64);

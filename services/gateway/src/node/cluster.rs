@@ -10,6 +10,8 @@ mod envelope;
 pub mod event_queries;
 pub mod event_reports;
 pub(super) mod hook_nodes;
+pub mod inspect;
+pub mod inspector;
 mod membership;
 mod own_address;
 mod peers;
@@ -32,6 +34,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use self::{
     drift::SettingsDrift,
     envelope::KINDS,
+    inspector::RegisteredInspector,
     membership::{MembershipChange, NodeDescription},
     own_address::Addresses,
     peers::{ClusterInbox, Peers},
@@ -103,6 +106,7 @@ pub struct ClusterMember {
     pub drift: SettingsDrift,
     /// Hooks of this node, if it has any.
     pub(super) hooks: OnceLock<Weak<Hooks>>,
+    inspector: RegisteredInspector,
 }
 
 impl ClusterMember {
@@ -133,6 +137,7 @@ impl ClusterMember {
             addresses: Addresses::new(settings),
             drift: SettingsDrift::default(),
             hooks: OnceLock::new(),
+            inspector: RegisteredInspector::default(),
         });
         (cluster, mail)
     }

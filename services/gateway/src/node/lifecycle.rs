@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tokio::sync::watch;
@@ -20,38 +20,48 @@ enum LifecycleStage {
 }
 
 /// The stage, and the tasks that wait for it.
-pub struct Lifecycle(watch::Sender<LifecycleStage>);
+pub struct Lifecycle {
+    stage: watch::Sender<LifecycleStage>,
+    /// An operator has the node emptied: it takes no sessions, and answers all other requests on.
+    is_closed_to_sessions: AtomicBool,
+}
 
 impl Default for Lifecycle {
     fn default() -> Self {
-        Self(watch::Sender::new(LifecycleStage::default()))
+        let stage = watch::Sender::new(LifecycleStage::default());
+        Self { stage, is_closed_to_sessions: AtomicBool::new(false) }
     }
 }
 
 impl Lifecycle {
     /// True once the node is stopping: it is not ready, though it may serve on for the grace of `drain.grace`.
     pub fn is_shutting_down(&self) -> bool {
-        *self.0.borrow() >= LifecycleStage::Leaving
+        *self.stage.borrow() >= LifecycleStage::Leaving
     }
 
     /// True once the node takes no new sessions. Every listener asks before it opens one.
     pub fn is_draining(&self) -> bool {
-        *self.0.borrow() == LifecycleStage::Draining
+        *self.stage.borrow() == LifecycleStage::Draining || self.is_closed_to_sessions.load(Ordering::Acquire)
     }
 
     /// Not ready from here on.
     pub fn begin_shutdown(&self) {
-        self.0.send_replace(LifecycleStage::Leaving);
+        self.stage.send_replace(LifecycleStage::Leaving);
     }
 
     /// No new sessions from here on.
     pub fn begin_drain(&self) {
-        self.0.send_replace(LifecycleStage::Draining);
+        self.stage.send_replace(LifecycleStage::Draining);
     }
 
-    /// Resolves when the node takes no new sessions any more.
+    /// No new sessions from here on, while the listeners stay open: health, metrics and the admin page are served.
+    pub fn close_to_sessions(&self) {
+        self.is_closed_to_sessions.store(true, Ordering::Release);
+    }
+
+    /// Resolves when the node goes down and takes nothing new any more.
     pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let mut stage = self.0.subscribe();
+        let mut stage = self.stage.subscribe();
         async move {
             // It fails only when the node is gone.
             let _ = stage.wait_for(|stage| *stage == LifecycleStage::Draining).await;

@@ -7,7 +7,6 @@ use gorani_auth::{ApiKeys, Origins, TokenVerifier};
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{admission::AdmissionControl, cluster::ClusterMember};
 use crate::{
     metrics::{Metrics, commands::CommandMetrics},
     proxy::routes::routes,
@@ -17,14 +16,17 @@ use crate::{
     settings::{ReloadReport, Settings, SettingsError},
 };
 
+/// Called with settings that are put in place. It cannot refuse them.
+pub(super) type OnNewSettings = Box<dyn Fn(&Settings) + Send + Sync>;
+
 /// Reloads that may wait: each reads the whole file.
 const WAITING: usize = 8;
 
 /// The settings that count now, what a reload replaces, and the way to have them read again.
 pub struct LiveSettings {
     policy: Arc<CurrentPolicy>,
-    admission: Arc<AdmissionControl>,
-    cluster: Arc<ClusterMember>,
+    /// Puts in place what other parts of the node keep of them.
+    on_applied: OnNewSettings,
     metrics: Arc<Metrics>,
     running: RwLock<Arc<Settings>>,
     reloads: OnceLock<mpsc::Sender<ReloadRequest>>,
@@ -57,14 +59,13 @@ impl LiveSettings {
     pub(super) fn new(
         settings: &Settings,
         policy: Arc<CurrentPolicy>,
-        admission: Arc<AdmissionControl>,
-        cluster: Arc<ClusterMember>,
         metrics: Arc<Metrics>,
+        on_applied: OnNewSettings,
     ) -> Self {
-        cluster.drift.replace_own(settings.fingerprints());
+        on_applied(settings);
         metrics.reload.running(&settings.fingerprint());
         let running = RwLock::new(Arc::new(settings.clone()));
-        Self { policy, admission, cluster, metrics, running, reloads: OnceLock::new() }
+        Self { policy, on_applied, metrics, running, reloads: OnceLock::new() }
     }
 
     /// The settings that count now: those of the start, with what reloads have put in place.
@@ -84,9 +85,8 @@ impl LiveSettings {
         policy.node_name = before.node_name.clone();
         policy.key_wanted = before.key_wanted.clone();
         policy.log = before.log.clone();
-        self.admission.replace_limits(&next);
+        (self.on_applied)(&next);
         self.policy.replace(policy);
-        self.cluster.drift.replace_own(next.fingerprints());
         self.metrics.reload.running(&next.fingerprint());
         *self.running.write() = Arc::new(next);
         Ok(())

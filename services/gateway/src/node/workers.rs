@@ -128,6 +128,18 @@ impl Workers {
         join_all(inboxes.iter().map(|inbox| inbox.ping())).await;
     }
 
+    /// How long each worker takes to come to what is in its inbox, at most `most`, and the entries that wait there.
+    pub async fn lags(&self, most: Duration) -> Vec<(Duration, usize)> {
+        let inboxes = self.inboxes();
+        let lag = async |inbox: &Inbox| {
+            let (began, waiting) = (Instant::now(), inbox.waiting());
+            // One that takes longer has this lag at least.
+            let _ = tokio::time::timeout(most, inbox.ping()).await;
+            (began.elapsed(), waiting)
+        };
+        join_all(inboxes.iter().map(|inbox| lag(inbox))).await
+    }
+
     /// As [`Self::dispatch_command`]; false if a worker has no room for it within the time of an answer. The others have it then.
     pub(super) async fn dispatch_command_in_time(&self, command: SessionCommand) -> bool {
         tokio::time::timeout(self.answer_timeout, self.dispatch_command(command)).await.is_ok()

@@ -88,7 +88,8 @@ const LISTS: [&str; 4] =
     ["api.keys", "client.allowed_origins", "client.personal_channels", "http.trusted_proxies"];
 
 /// Settings that are secrets, and do without where they are not set. (An empty API key is refused as any other.)
-const SECRETS: [&str; 3] = ["token.hmac_secret", "broker.redis.password", "cluster.secret"];
+const SECRETS: [&str; 4] =
+    ["token.hmac_secret", "broker.redis.password", "cluster.secret", "admin.password_hash"];
 
 /// The variable of a secret that is set and empty, if there is one.
 pub(super) fn empty_secret(variables: &HashMap<String, String>) -> Option<&str> {
@@ -98,7 +99,7 @@ pub(super) fn empty_secret(variables: &HashMap<String, String>) -> Option<&str> 
 }
 
 /// The key of the setting that a variable sets.
-fn setting_of(variable: &str) -> Option<String> {
+pub(super) fn setting_of(variable: &str) -> Option<String> {
     let name = variable.to_ascii_lowercase();
     name.strip_prefix(&PREFIX.to_ascii_lowercase()).map(|rest| rest.replace(SEPARATOR, "."))
 }

@@ -25,6 +25,10 @@ impl Settings {
                 self.development.page_api_key,
                 "DEVELOPMENT: development.page_api_key gives an API key to whoever opens the page",
             ),
+            (
+                self.development.admin,
+                "DEVELOPMENT: development.admin lets everybody on this machine into the admin page, and act there",
+            ),
             (self.development.echo, "DEVELOPMENT: development.echo serves /echo to everybody"),
             (callers.anonymous, "client.allow_anonymous lets everybody connect without a token"),
             (!callers.api, "api.keys is empty: the HTTP API is closed"),

@@ -276,30 +276,25 @@ impl Shards {
         Health::Ready
     }
 
-    /// The longest time since a canary came back, over all servers.
-    pub(super) fn silence(&self) -> Option<Duration> {
-        self.shards().iter().filter_map(|shard| shard.pubsub.canary(|canary| canary.silence())).max()
-    }
-
-    /// The counters of the servers' connections.
+    /// The numbers of the servers, and of the requests without an answer.
     pub(super) fn stats(&self) -> BrokerStats {
         let shards = self.shards();
         let offsets = shards.iter().filter_map(|shard| shard.pubsub.canary(|canary| canary.clock_offset()));
         let round_trips = shards
             .iter()
             .map(|shard| (shard.address.clone(), shard.pubsub.canary(|canary| canary.round_trips().clone())));
+        let silences = shards.iter().filter_map(|shard| shard.pubsub.canary(|canary| canary.silence()));
+        let (pending_requests, pending_bytes) = self.common.limits.pending();
         BrokerStats {
+            pending_requests,
+            pending_bytes,
+            canary_age: silences.max(),
             servers: shards.len(),
             servers_connected: shards.iter().filter(|shard| shard.is_up()).count(),
             clock_offset: offsets.max_by(|one, other| one.abs().total_cmp(&other.abs())),
             round_trips: round_trips.collect(),
             ..BrokerStats::default()
         }
-    }
-
-    /// Requests without an answer, and their bytes.
-    pub(super) fn pending(&self) -> (usize, usize) {
-        self.common.limits.pending()
     }
 }
 

@@ -4,12 +4,17 @@
 
 mod slices;
 
-use std::{cell::Cell, collections::BTreeSet};
+use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
 use gorani_broker::{Broker, ClientInfo, MemoryBroker, MemorySettings, Retention};
 use proptest::prelude::*;
 
-use super::*;
+use tokio::time::Instant;
+
+use super::{
+    page::{ENTRIES_PER_LOOK, PAGE_TIME, SLICE},
+    *,
+};
 use crate::hub::worker::Worker;
 use crate::{
     format::encoding::SubscriptionFormat,

@@ -22,11 +22,13 @@ const VERSION: u8 = 1;
 const FIRST_KINDS: u64 = 0b111_1111;
 /// The kinds that this version understands, for its lease: a number with one bit for each, since every node reads the leases
 /// of all every few seconds. A bit that has been given is never given to another kind.
-pub(super) const KINDS: u64 = FIRST_KINDS | LATER_FIELDS | SUBSCRIBERS | EVENTS;
+pub(super) const KINDS: u64 = FIRST_KINDS | LATER_FIELDS | SUBSCRIBERS | INSPECT | EVENTS;
 /// Commands with fields that the first version would pass over: it would act on more connections than it should, or do less.
 const LATER_FIELDS: u64 = 1 << 7;
 /// [`ClusterQuery::Subscribers`].
 const SUBSCRIBERS: u64 = 1 << 8;
+/// [`ClusterQuery::Inspect`].
+const INSPECT: u64 = 1 << 9;
 /// [`ClusterQuery::Events`].
 const EVENTS: u64 = 1 << 10;
 
@@ -77,6 +79,7 @@ impl EnvelopeBody {
                 Self::Ask(ClusterQuery::Channels { .. }) => 1 << 5,
                 Self::Ask(ClusterQuery::Counts) => 1 << 6,
                 Self::Ask(ClusterQuery::Subscribers { .. }) => SUBSCRIBERS,
+                Self::Ask(ClusterQuery::Inspect(_)) => INSPECT,
                 Self::Ask(ClusterQuery::Events(_)) => EVENTS,
                 Self::Answer(_) => 0,
             }
@@ -95,6 +98,8 @@ pub(super) enum ClusterQuery {
     Counts,
     /// The subscribers of one channel.
     Subscribers { channel: String },
+    /// A question of an operator, of which this part knows nothing ([`super::inspect`]).
+    Inspect(serde_json::Value),
     /// What happened on the node.
     Events(EventQuery),
 }
@@ -122,6 +127,8 @@ pub(super) enum ClusterAnswer {
     Counts(NodeCounts),
     /// Subscribers of the channel that was asked for.
     Subscribers(usize),
+    /// The answer to a question of an operator.
+    Inspected(serde_json::Value),
     /// What happened on the node.
     Events(EventAnswer),
 }

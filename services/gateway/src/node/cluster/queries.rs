@@ -197,7 +197,7 @@ impl ClusterMember {
 
     /// One page of the pages of all workers, cut to `limit` entries and the bytes of an answer. `add`: puts entries of one name
     /// together.
-    async fn page_of_workers<T>(
+    pub(super) async fn page_of_workers<T>(
         &self,
         request: impl Fn(oneshot::Sender<ScanPage<T>>) -> ScanRequest,
         limit: usize,

@@ -235,6 +235,10 @@ impl ClusterMember {
             ClusterQuery::Subscribers { channel } => {
                 self.local_subscribers(&channel).await.map(ClusterAnswer::Subscribers)
             }
+            ClusterQuery::Inspect(query) => {
+                let answer = self.inspect_own(query).await;
+                Ok(answer.map_or(ClusterAnswer::Unsupported, ClusterAnswer::Inspected))
+            }
             ClusterQuery::Events(query) => self.local_events(query).await.map(ClusterAnswer::Events),
         };
         match answer {
@@ -278,15 +282,15 @@ impl PendingMessage {
         (answers.into_iter().map(|(from, answer, _)| (from, answer)).collect(), missing)
     }
 
-    /// The same, each answer with the time that it took from this call on.
+    /// The same, each answer with the time that it took.
     pub(super) async fn timed_answers(self) -> (Vec<(String, ClusterAnswer, Duration)>, Vec<String>) {
-        let began = Instant::now();
+        let asked_at = self.deadline - self.cluster.settings.answer_timeout;
         let mut answers = Vec::new();
         let Some((mut missing, mut question)) = self.open else { return (answers, self.unable) };
         while !missing.is_empty() {
             let Ok((from, answer)) = timeout_at(self.deadline, question.answer()).await else { break };
             if missing.remove(&from) {
-                answers.push((from, answer, began.elapsed()));
+                answers.push((from, answer, asked_at.elapsed()));
             }
         }
         if !missing.is_empty() {

@@ -69,7 +69,7 @@ async fn a_dry_run_tells_what_a_reload_would_do_and_changes_nothing() {
         changes.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert!(dry.dry_run);
-    assert_eq!(keys(&dry.live), ["client.max_errors: 5 → 6", "api.keys: changed"]);
+    assert_eq!(keys(&dry.live), ["api.keys: changed", "client.max_errors: 5 → 6"]);
     assert_eq!(keys(&dry.restart), ["client.max_reads: 2 → 3"]);
     assert_eq!(node.node.policy.get().settings.max_errors, 5);
     assert!(node.node.policy.get().api_keys.is_empty());

@@ -3,8 +3,10 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use super::Hub;
-use crate::metrics::{Metrics, workers::WaitingOutboxes};
+use crate::{
+    hub::Hub,
+    metrics::{Metrics, workers::WaitingOutboxes},
+};
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -6,9 +6,9 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 use gorani_broker::ChannelEvent;
 use tokio::time::{Instant, timeout};
 
-use super::Hub;
 use crate::{
     clock::unix_ms,
+    hub::Hub,
     metrics::{Metrics, namespaces::NamespaceIndex},
     outbox::Outbox,
     tasks::Tasks,

@@ -1,0 +1,369 @@
+//! Changes of the admin API. Each takes `dry_run`, with which it says by node what it would do; each is one line of the audit log.
+//! There is no undo. Operators only.
+
+use bytes::Bytes;
+use gorani_broker::{DataKind, Publication};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+use tokio::time::Instant;
+
+use super::{
+    access::AdminCaller,
+    answer::{AdminAnswer, decode},
+    error::AdminError,
+    inspector::InspectQuery,
+    state::Admin,
+};
+use crate::{
+    clock::unix_ms,
+    disconnect::{Disconnect, ErrorCode},
+    explain::{
+        ExplainError, explain,
+        query::{ExplainQuery, Selection},
+    },
+    hub::scan::detail::ConnectionFilter,
+    node::cluster::inspect::NodeAnswer,
+    session_command::{SessionCommand, SessionTarget},
+    telemetry,
+};
+
+/// The changes.
+const CHANGES: [&str; 11] = [
+    "login",
+    "logout",
+    "explain",
+    "actions/disconnect",
+    "actions/unsubscribe",
+    "actions/refresh",
+    "actions/publish",
+    "actions/history_remove",
+    "actions/drain",
+    "actions/log_level",
+    "actions/reload",
+];
+/// Bytes of a disconnect's reason at most: those of a WebSocket close.
+const REASON_MAX_BYTES: usize = 123;
+
+/// True for the name of a change.
+pub fn is_change(call: &str) -> bool {
+    CHANGES.contains(&call)
+}
+
+/// What an action is asked to do. Not every field is for each.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ActionRequest {
+    user: Option<String>,
+    client: Option<String>,
+    channel: Option<String>,
+    node: Option<String>,
+    level: Option<String>,
+    code: Option<u16>,
+    reason: String,
+    data: Option<Box<RawValue>>,
+    expired: bool,
+    expire_at: Option<u64>,
+    dry_run: bool,
+}
+
+/// Carries a change out.
+///
+/// # Errors
+/// The caller only sees, or the change makes no sense, or it could not be carried out.
+pub async fn change(
+    admin: &Admin,
+    caller: &AdminCaller,
+    call: &str,
+    body: &[u8],
+) -> Result<AdminAnswer, AdminError> {
+    if call == "explain" {
+        // It changes nothing, and may be long: who sees may ask.
+        return explain_query(admin, decode(body)?).await;
+    }
+    let started = Instant::now();
+    let name = call.strip_prefix("actions/").ok_or(AdminError::UnknownCall)?;
+    let (target, is_dry, result) = match decode::<ActionRequest>(body) {
+        Ok(request) => {
+            let target = described(&request);
+            let result = match caller.check_operator() {
+                Ok(()) => run(admin, name, &request).await,
+                Err(error) => Err(error),
+            };
+            (target, request.dry_run, result)
+        }
+        Err(error) => (String::new(), false, Err(error)),
+    };
+    // A look ahead changes nothing.
+    if !is_dry || result.is_err() {
+        admin.audit_action(caller, name, &target, result.as_ref().map(|_| ()), started.elapsed());
+    }
+    result
+}
+
+/// A question about what a user got.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExplainBody {
+    channel: String,
+    user: Option<String>,
+    client: Option<String>,
+    offset: Option<u64>,
+    epoch: Option<String>,
+    since: Option<u64>,
+    last: Option<u32>,
+}
+
+async fn explain_query(admin: &Admin, body: ExplainBody) -> Result<AdminAnswer, AdminError> {
+    let ExplainBody { channel, user, client, offset, epoch, since, last } = body;
+    let publications = match (offset, since, last) {
+        (Some(offset), None, None) => Selection::Offset(offset, epoch),
+        (None, Some(since), None) => Selection::Since(since),
+        (None, None, last) => Selection::Last(last.unwrap_or(10)),
+        _ => return Err(AdminError::BadRequest("offset, since, last: one of them at most".to_owned())),
+    };
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let query = ExplainQuery { channel, user: given(user), client: given(client), publications };
+    let explained = explain(&admin.node, &query).await.map_err(|error| match error {
+        ExplainError::Request(problem) => AdminError::BadRequest(problem.to_owned()),
+        ExplainError::Cluster(error) => error.into(),
+        ExplainError::Broker(error) => AdminError::Unavailable(error.to_string()),
+    })?;
+    let nodes = explained.nodes.iter().map(NodeAnswer::of_asked).collect();
+    let result = json!({
+        "verdict": explained.verdict, "evidence": explained.evidence, "advice": explained.advice,
+        "exit": explained.exit,
+    });
+    Ok(AdminAnswer::of(result).with_nodes(nodes))
+}
+
+/// What is acted upon, for the audit log.
+fn described(request: &ActionRequest) -> String {
+    let parts = [
+        ("user", &request.user),
+        ("client", &request.client),
+        ("channel", &request.channel),
+        ("node", &request.node),
+        ("level", &request.level),
+    ];
+    let named = parts.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_deref()?)));
+    named.collect::<Vec<_>>().join(", ")
+}
+
+async fn run(admin: &Admin, name: &str, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
+    match name {
+        "disconnect" => {
+            let disconnect = disconnect(request)?;
+            let command = |target| SessionCommand::Disconnect { target, disconnect, spared: Vec::new() };
+            on_sessions(admin, request, None, command).await
+        }
+        "unsubscribe" => {
+            let channel = request.channel.clone().ok_or_else(|| missing("channel"))?;
+            let command = |target| SessionCommand::Unsubscribe { target, channel: channel.clone() };
+            on_sessions(admin, request, Some(channel.clone()), command).await
+        }
+        "refresh" => {
+            let (expired, expire_at) = (request.expired, request.expire_at);
+            let command = |target| SessionCommand::Refresh { target, expired, expire_at, info: Bytes::new() };
+            on_sessions(admin, request, None, command).await
+        }
+        "publish" => publish(admin, request).await,
+        "history_remove" => history_remove(admin, request).await,
+        "drain" => drain(admin, request).await,
+        "log_level" => log_level(admin, request).await,
+        "reload" => reload(admin, request).await,
+        _ => Err(AdminError::UnknownCall),
+    }
+}
+
+fn missing(name: &str) -> AdminError {
+    AdminError::BadRequest(format!("{name}: is missing"))
+}
+
+fn disconnect(request: &ActionRequest) -> Result<Disconnect, AdminError> {
+    if request.reason.len() > REASON_MAX_BYTES {
+        return Err(AdminError::BadRequest(format!("reason: longer than {REASON_MAX_BYTES} bytes")));
+    }
+    match request.code {
+        None if request.reason.is_empty() => Ok(Disconnect::FORCE_DISCONNECT),
+        None => Ok(Disconnect::new(Disconnect::FORCE_DISCONNECT.code, request.reason.clone())),
+        Some(code @ 3000..=4999) => Ok(Disconnect::new(code, request.reason.clone())),
+        Some(_) => Err(AdminError::BadRequest("code: must be between 3000 and 4999".to_owned())),
+    }
+}
+
+/// Carries a command out on the sessions of a user, or on one of them.
+async fn on_sessions(
+    admin: &Admin,
+    request: &ActionRequest,
+    channel: Option<String>,
+    command: impl FnOnce(SessionTarget) -> SessionCommand,
+) -> Result<AdminAnswer, AdminError> {
+    let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+    let (user, client) = (given(&request.user), given(&request.client));
+    if user.is_none() && client.is_none() {
+        return Err(missing("user or client"));
+    }
+    let filter = ConnectionFilter {
+        user: user.clone(),
+        client: client.clone(),
+        channel,
+        ..ConnectionFilter::default()
+    };
+    let (answer, found_user) = count(admin, filter).await?;
+    if request.dry_run {
+        return Ok(answer);
+    }
+    // A command names the user of its client.
+    let user = match (user, found_user, &client) {
+        (Some(user), ..) => user,
+        (None, Some(user), Some(_)) => user,
+        _ => return Err(AdminError::NotFound("there is no such client".to_owned())),
+    };
+    admin.node.cluster.send_command(command(SessionTarget { user, client, session: None })).await?;
+    Ok(answer)
+}
+
+/// The connections by node that an action concerns, and the user of one of them.
+async fn count(admin: &Admin, filter: ConnectionFilter) -> Result<(AdminAnswer, Option<String>), AdminError> {
+    let mut user = None;
+    if let Some(client) = &filter.client {
+        let filter = ConnectionFilter { client: Some(client.clone()), ..ConnectionFilter::default() };
+        let query = InspectQuery::Connections { filter, after: String::new(), limit: 1 };
+        let nodes = admin.ask(None, &query).await?;
+        let entries = nodes.iter().filter_map(|node| node.value.as_ref()?["entries"].get(client));
+        user = entries.filter_map(|entry| Some(entry["user"].as_str()?.to_owned())).next();
+    }
+    let nodes = admin.ask(None, &InspectQuery::CountConnections { filter }).await?;
+    let number = |node: &NodeAnswer| node.value.as_ref().and_then(|value| value["count"].as_u64());
+    let is_all = nodes.iter().all(|node| node.value.as_ref().is_none_or(|value| value["complete"] == true));
+    Ok((by_node(nodes, number).with_cursor(None, !is_all), user))
+}
+
+/// The numbers of an action, by node. What a silent node would add is not known, and not taken for 0.
+fn by_node(nodes: Vec<NodeAnswer>, number: impl Fn(&NodeAnswer) -> Option<u64>) -> AdminAnswer {
+    let numbers: Vec<Option<u64>> = nodes.iter().map(number).collect();
+    let rows: Vec<Value> = nodes
+        .iter()
+        .zip(&numbers)
+        .map(|(node, count)| {
+            let error = count.is_none().then_some("no answer");
+            json!({"id": node.id, "name": node.name, "count": count, "error": error})
+        })
+        .collect();
+    let total: u64 = numbers.into_iter().flatten().sum();
+    AdminAnswer::of(json!({"total": total, "by_node": rows})).with_nodes(nodes)
+}
+
+async fn count_subscribers(admin: &Admin, channel: &str) -> Result<AdminAnswer, AdminError> {
+    let query = InspectQuery::CountSubscribers { channel: channel.to_owned() };
+    let nodes = admin.ask(None, &query).await?;
+    Ok(by_node(nodes, |node| node.value.as_ref()?.as_u64()))
+}
+
+async fn publish(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
+    let channel = request.channel.as_deref().ok_or_else(|| missing("channel"))?;
+    let data = request.data.as_ref().ok_or_else(|| missing("data"))?;
+    admin.node.policy.get().channel_options(channel).copied().map_err(|error| refused("channel", error))?;
+    let answer = count_subscribers(admin, channel).await?;
+    if !request.dry_run {
+        let publication = Publication {
+            data: Bytes::copy_from_slice(data.get().as_bytes()),
+            kind: DataKind::Json,
+            time_ms: unix_ms(),
+            ..Publication::default()
+        };
+        let published = admin.node.publisher.publish(channel, publication, false, None).await;
+        published.map_err(|error| refused("channel", error))?;
+    }
+    Ok(answer)
+}
+
+fn refused(field: &str, error: ErrorCode) -> AdminError {
+    if error.temporary || error == ErrorCode::UNKNOWN_OUTCOME {
+        AdminError::Unavailable(error.message.to_owned())
+    } else {
+        AdminError::BadRequest(format!("{field}: {}", error.message))
+    }
+}
+
+async fn history_remove(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
+    let channel = request.channel.as_deref().ok_or_else(|| missing("channel"))?;
+    let options = admin
+        .node
+        .policy
+        .get()
+        .channel_options(channel)
+        .copied()
+        .map_err(|error| refused("channel", error))?;
+    if !options.has_history() {
+        return Err(AdminError::BadRequest("channel: keeps no history".to_owned()));
+    }
+    let answer = count_subscribers(admin, channel).await?;
+    if !request.dry_run {
+        let removed = admin.node.broker().remove_history(channel).await;
+        removed.map_err(|error| AdminError::Unavailable(error.to_string()))?;
+    }
+    Ok(answer)
+}
+
+async fn drain(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
+    let named = request.node.as_deref().ok_or_else(|| missing("node"))?;
+    let nodes = admin.ask(None, &InspectQuery::Report { since: None }).await?;
+    let mut found = nodes.into_iter().filter(|node| node.id == named || node.name == named);
+    let (node, another) = (found.next(), found.next());
+    let node = node.ok_or_else(|| AdminError::NotFound("there is no such node".to_owned()))?;
+    if another.is_some() {
+        return Err(AdminError::BadRequest("node: several have this name, give its id".to_owned()));
+    }
+    if request.dry_run {
+        let open = |node: &NodeAnswer| {
+            let connections = node.value.as_ref()?["connections"].as_object()?;
+            Some(connections.values().filter_map(Value::as_u64).sum())
+        };
+        return Ok(by_node(vec![node], open));
+    }
+    let nodes = admin.ask(Some(&node.id), &InspectQuery::Drain).await?;
+    let is_done = nodes.iter().any(|node| node.answered);
+    let answer = by_node(nodes, |node| node.value.as_ref()?["count"].as_u64());
+    if is_done {
+        Ok(answer)
+    } else {
+        Err(AdminError::Unavailable("the node did not answer: it is not known whether it drains".to_owned()))
+    }
+}
+
+/// Another level of the log, on all nodes or on one, until a restart or a reload.
+async fn log_level(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
+    let level = request.level.clone().ok_or_else(|| missing("level"))?;
+    telemetry::check_level(&level).map_err(|error| AdminError::BadRequest(error.to_string()))?;
+    let only = request.node.as_deref().filter(|node| !node.is_empty());
+    let (id, query) = (node_id(admin, only).await?, InspectQuery::LogLevel { level });
+    let query = if request.dry_run { InspectQuery::Report { since: None } } else { query };
+    let nodes = admin.ask(id.as_deref(), &query).await?;
+    Ok(by_node(nodes, |node| node.value.as_ref().map(|_| 1)))
+}
+
+/// The id of a node that is named by its id or its name.
+async fn node_id(admin: &Admin, named: Option<&str>) -> Result<Option<String>, AdminError> {
+    let Some(named) = named else { return Ok(None) };
+    let nodes = admin.ask(None, &InspectQuery::Report { since: None }).await?;
+    let found = nodes.into_iter().find(|node| node.id == named || node.name == named);
+    found.map(|node| Some(node.id)).ok_or_else(|| AdminError::NotFound("there is no such node".to_owned()))
+}
+
+/// Has all nodes read their settings again; what each changes stands beside its number.
+async fn reload(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
+    let nodes = admin.ask(None, &InspectQuery::Reload { dry_run: request.dry_run }).await?;
+    let rows: Vec<Value> = nodes
+        .iter()
+        .map(|node| {
+            let part = node.value.clone().unwrap_or_else(|| json!({"error": "no answer"}));
+            json!({
+                "id": node.id, "name": node.name, "count": part["count"], "error": part["error"],
+                "report": part["report"],
+            })
+        })
+        .collect();
+    let total: u64 = rows.iter().filter_map(|row| row["count"].as_u64()).sum();
+    Ok(AdminAnswer::of(json!({"total": total, "by_node": rows})).with_nodes(nodes))
+}

@@ -1,0 +1,146 @@
+//! Errors of the admin API: a status, a stable code, and a message for people, as JSON.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{
+        StatusCode,
+        header::{ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER},
+    },
+};
+use serde_json::json;
+
+use super::throttle::Throttled;
+use crate::{http::body::BodyError, node::cluster::ClusterError};
+
+/// Why a request is refused, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Nobody is logged in.
+    #[error("log in, or send a key: Authorization: Bearer")]
+    LoginRequired,
+    /// The key or the token of the request is none.
+    #[error("this key is not known")]
+    WrongKey,
+    /// Whatever was wrong with a login.
+    #[error("the password is wrong")]
+    LoginFailed,
+    /// Too many failed logins.
+    #[error(transparent)]
+    Throttled(#[from] Throttled),
+    /// A password over plain HTTP.
+    #[error(
+        "over plain HTTP a password could be read on its way: use https, or a trusted proxy that says X-Forwarded-Proto: https"
+    )]
+    Insecure,
+    /// Not a request of the admin page.
+    #[error("{0}")]
+    CrossSite(&'static str),
+    /// The right of who asks does not go so far.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// There is no such call.
+    #[error("there is no such call")]
+    UnknownCall,
+    /// A change that was asked for by GET, or a read by POST.
+    #[error("this call takes {0} only")]
+    WrongVerb(&'static str),
+    /// The request makes no sense.
+    #[error("{0}")]
+    BadRequest(String),
+    /// A list of all connections is never given.
+    #[error("name a user, client, address, transport, sdk, or lagging=1")]
+    FilterRequired,
+    /// It is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// Too many of these at a time.
+    #[error("too many requests of this kind at the moment")]
+    Busy,
+    /// Something that the answer needs does not answer.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The body cannot be read.
+    #[error("the body cannot be read: {0}")]
+    Body(#[from] BodyError),
+    /// The node failed.
+    #[error("the node failed to answer")]
+    Internal,
+}
+
+impl AdminError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::LoginRequired => "login_required",
+            Self::WrongKey => "wrong_key",
+            Self::LoginFailed => "login_failed",
+            Self::Throttled(_) => "too_many_attempts",
+            Self::Insecure => "insecure",
+            Self::CrossSite(_) => "cross_site",
+            Self::Forbidden(_) => "forbidden",
+            Self::UnknownCall => "unknown_call",
+            Self::WrongVerb(_) => "wrong_verb",
+            Self::BadRequest(_) | Self::Body(_) => "bad_request",
+            Self::FilterRequired => "filter_required",
+            Self::NotFound(_) => "not_found",
+            Self::Busy => "busy",
+            Self::Unavailable(_) => "unavailable",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The response.
+    pub fn answer(&self) -> HttpResponse {
+        self.error_response()
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Throttled(Throttled(wait)) => Some(*wait),
+            Self::Busy | Self::Unavailable(_) => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+}
+
+impl From<ClusterError> for AdminError {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::Busy => Self::Busy,
+            error => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl ResponseError for AdminError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::LoginRequired | Self::WrongKey | Self::LoginFailed => StatusCode::UNAUTHORIZED,
+            Self::Throttled(_) | Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Insecure | Self::CrossSite(_) | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::UnknownCall | Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::WrongVerb(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BadRequest(_) | Self::FilterRequired => StatusCode::BAD_REQUEST,
+            Self::Body(error) => error.status(),
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let error = json!({"error": {"code": self.code(), "message": self.to_string()}});
+        let mut response = HttpResponse::build(self.status_code()).json(error);
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = self.retry_after() {
+            // Rounded up, so that who comes then is not refused again.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Self::WrongVerb(verb) = self {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(verb));
+        }
+        response
+    }
+}

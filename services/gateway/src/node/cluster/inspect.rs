@@ -1,0 +1,211 @@
+//! Questions of operators to all nodes, and the answers of each with the time that it took. What a silent node knows is missing from
+//! the answer, and is never taken for nothing.
+//!
+//! This part carries them; the room that asks registers who answers on this node. A node of another version, or one on which nobody
+//! answers, gives [`ClusterAnswer::Unsupported`].
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{
+    ClusterMember,
+    envelope::{ClusterAnswer, ClusterQuery, EnvelopeBody},
+    event_queries::AskedNode,
+    inspector::Inspector,
+    peers::ClusterError,
+    rpc::Recipients,
+};
+use crate::hub::scan::{
+    ScanPage, ScanRequest,
+    detail::{ConnectionDetail, ConnectionFilter, DetailRequest, SubscriberDetail, TopChannels},
+    size_of_channel,
+};
+
+/// The part of one node in an answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeAnswer {
+    /// Random id of this run of the node.
+    pub id: String,
+    /// Its name; the id where it has told none.
+    pub name: String,
+    /// Version of the server.
+    pub version: String,
+    /// False: its part is missing.
+    pub answered: bool,
+    /// Milliseconds until it answered, or until nobody waited any more.
+    pub ms: u64,
+    /// Its part.
+    #[serde(skip)]
+    pub value: Option<Value>,
+}
+
+impl NodeAnswer {
+    /// A node that was asked what happened there.
+    pub fn of_asked(node: &AskedNode) -> Self {
+        let AskedNode { id, name, version, answered, ms } = node.clone();
+        Self { id, name, version, answered, ms, value: None }
+    }
+}
+
+impl ClusterMember {
+    /// Registers who answers on this node. Only the first one is kept.
+    pub fn set_inspector(&self, inspector: Weak<dyn Inspector>) {
+        self.inspector.register(inspector);
+    }
+
+    pub(super) async fn inspect_own(&self, query: Value) -> Option<Value> {
+        self.inspector.inspect(query).await
+    }
+
+    /// Asks all nodes, or the one that is named; this node first. Only where nobody can be asked it is an error.
+    ///
+    /// # Errors
+    /// The broker does not list the members, or too many queries are under way.
+    pub async fn inspect(
+        self: &Arc<Self>,
+        only: Option<&str>,
+        query: &Value,
+    ) -> Result<Vec<NodeAnswer>, ClusterError> {
+        let began = Instant::now();
+        let is_own = only.is_none_or(|node| *node == *self.id);
+        let mut nodes = Vec::new();
+        let asked = match only {
+            Some(node) if *node == *self.id => None,
+            Some(node) => Some(self.write(Recipients::Node(node), ask(query)).await?),
+            None => Some(self.write(Recipients::Others, ask(query)).await?),
+        };
+        if is_own {
+            let value = self.inspect_own(query.clone()).await;
+            nodes.push(self.node_answer(&self.id, value, began.elapsed()));
+        }
+        let Some(asked) = asked else { return Ok(nodes) };
+        let (answers, silent) = asked.timed_answers().await;
+        for (node, answer, took) in answers {
+            let value = if let ClusterAnswer::Inspected(value) = answer { Some(value) } else { None };
+            nodes.push(self.node_answer(&node, value, took));
+        }
+        for node in silent {
+            nodes.push(self.node_answer(&node, None, began.elapsed()));
+        }
+        nodes.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
+        Ok(nodes)
+    }
+
+    fn node_answer(&self, id: &str, value: Option<Value>, took: Duration) -> NodeAnswer {
+        let (name, version) = if *id == *self.id {
+            (self.policy.node_name.to_string(), env!("CARGO_PKG_VERSION").to_owned())
+        } else {
+            let described = self.peers.description(id);
+            (described.name, described.version)
+        };
+        NodeAnswer {
+            name: if name.is_empty() { id.to_owned() } else { name },
+            id: id.to_owned(),
+            version,
+            answered: value.is_some(),
+            ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            value,
+        }
+    }
+
+    /// Channels of this node with their subscribers: those that match, after the cursor, at most `limit`.
+    ///
+    /// # Errors
+    /// Too many scans are under way, or a worker does not answer in time.
+    pub async fn own_channels(
+        &self,
+        pattern: Option<&str>,
+        after: &str,
+        limit: usize,
+    ) -> Result<ScanPage<usize>, ClusterError> {
+        self.local_channels(pattern, after, limit).await
+    }
+
+    /// Subscribers of a channel on this node.
+    ///
+    /// # Errors
+    /// Too many scans are under way, or a worker does not answer in time.
+    pub async fn own_subscribers(&self, channel: &str) -> Result<usize, ClusterError> {
+        self.local_subscribers(channel).await
+    }
+
+    /// The address at which other nodes reach this one; empty where it is not known.
+    pub fn own_address(&self) -> String {
+        self.addresses.own()
+    }
+}
+
+fn ask(query: &Value) -> EnvelopeBody {
+    EnvelopeBody::Ask(ClusterQuery::Inspect(query.clone()))
+}
+
+impl ClusterMember {
+    /// Connections of this node that pass a filter, by client id, after the cursor, at most `limit`.
+    ///
+    /// # Errors
+    /// Too many scans are under way, or a worker does not answer in time.
+    pub async fn own_details(
+        &self,
+        filter: &ConnectionFilter,
+        after: &str,
+        limit: usize,
+    ) -> Result<ScanPage<ConnectionDetail>, ClusterError> {
+        let request = |answer| {
+            let (filter, after) = (filter.clone(), after.to_owned());
+            ScanRequest::Detail(DetailRequest::Connections { filter, after, limit, answer })
+        };
+        // What is told of each is bounded, so the bytes are those of the scans of the workers.
+        self.page_of_workers(request, limit, |_, _| {}, |_, detail| size_of_detail(detail)).await
+    }
+
+    /// Subscribers of a channel on this node by client id, after the cursor, at most `limit`.
+    ///
+    /// # Errors
+    /// Too many scans are under way, or a worker does not answer in time.
+    pub async fn own_subscriber_list(
+        &self,
+        channel: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<ScanPage<SubscriberDetail>, ClusterError> {
+        let request = |answer| {
+            let (channel, after) = (channel.to_owned(), after.to_owned());
+            ScanRequest::Detail(DetailRequest::Subscribers { channel, after, limit, answer })
+        };
+        self.page_of_workers(request, limit, |_, _| {}, |client, one| 256 + client.len() + one.user.len())
+            .await
+    }
+
+    /// The channels with the most subscribers on this node, the largest first. A channel that is not among those of a worker may
+    /// be counted too low.
+    ///
+    /// # Errors
+    /// Too many scans are under way, or a worker does not answer in time.
+    pub async fn own_top_channels(&self, limit: usize) -> Result<TopChannels, ClusterError> {
+        let request = |answer| ScanRequest::Detail(DetailRequest::Top { limit, answer });
+        let mut complete = true;
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for top in self.ask_workers(request).await? {
+            complete &= top.complete;
+            for (count, name) in top.channels {
+                *counts.entry(name).or_default() += count;
+            }
+        }
+        let mut channels: Vec<_> = counts.into_iter().map(|(name, count)| (count, name)).collect();
+        channels.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
+        channels.truncate(limit);
+        Ok(TopChannels { channels, complete })
+    }
+}
+
+fn size_of_detail(detail: &ConnectionDetail) -> usize {
+    let channels: usize = detail.channels.iter().map(|channel| size_of_channel(&channel.channel)).sum();
+    size_of_channel(&detail.client) + detail.user.len() + channels
+}

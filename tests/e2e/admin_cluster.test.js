@@ -1,0 +1,224 @@
+// The admin page in Chromium on three nodes with one Redis, behind a balancer that sends every request to the next node.
+// `GORANI_PICTURES=1` also makes the pictures of the documents.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { AdminWindow, VIEWS } from "./support/admin_browser.js";
+import { HOSTILE } from "./support/admin_answers.js";
+import { startBrowser } from "./support/browser.js";
+import { Clients, subscribe } from "./support/client.js";
+import { Cluster } from "./support/cluster.js";
+import { binary } from "./support/node.js";
+import { inSeconds, sign } from "./support/token.js";
+
+const PASSWORD = "correct horse battery staple";
+const IMAGES = fileURLToPath(new URL("../../services/gateway/docs/images/", import.meta.url));
+/** Clients of the cluster have these users; markup and control characters are allowed in a user. */
+const USERS = ["user-1", HOSTILE[0], HOSTILE[3]];
+const CHANNEL = "open:lobby";
+
+let cluster;
+let browser;
+let url;
+const clients = new Clients();
+
+before(async () => {
+  const hash = execFileSync(binary, ["password"], { input: `${PASSWORD}\n` }).toString().trim();
+  cluster = await Cluster.start({
+    "admin.enabled": true,
+    "admin.password_hash": hash.replace(/^[^"]*"|"$/g, ""),
+    "admin.password_contents": true,
+    "cluster.secret": "a-secret-of-the-cluster-of-40-characters",
+  });
+  url = `${cluster.url}/admin/`;
+  for (const [index, user] of USERS.entries()) {
+    const client = await clients.connect(cluster.nodes[index].websocket, { token: sign({ sub: user, exp: inSeconds(3600) }), name: HOSTILE[1].slice(0, 16) });
+    await subscribe(client, CHANNEL);
+  }
+  for (let count = 1; count <= 3; count += 1) await cluster.nodes[0].publish(CHANNEL, { text: HOSTILE[0], count }, { tags: { kind: HOSTILE[0] } });
+  browser = await startBrowser();
+});
+after(async () => {
+  clients.close();
+  await browser?.close();
+  await cluster?.stop();
+});
+
+async function login(options = {}) {
+  const admin = await AdminWindow.open(browser, options.url ?? url, options);
+  await admin.page.fill("#field-password", PASSWORD);
+  await admin.page.keyboard.press("Enter");
+  await admin.page.locator("nav").waitFor({ state: "attached" });
+  return admin;
+}
+
+async function picture(admin, name) {
+  if (!process.env.GORANI_PICTURES) return;
+  mkdirSync(IMAGES, { recursive: true });
+  await admin.page.screenshot({ path: `${IMAGES}admin-${name}.png` });
+}
+
+/** The views with what is there: the channel, and a client that is connected. */
+const liveViews = (client) => VIEWS.map((view) => view.replace("chat:lobby", CHANNEL).replace("connections/client-1", `connections/${client}`));
+
+test("a wrong password is refused, a right one opens every node, and the logout ends the old cookie", async () => {
+  const admin = await AdminWindow.open(browser, url);
+  await admin.page.locator("#field-password").waitFor();
+  await picture(admin, "login");
+  await admin.page.fill("#field-password", "wrong");
+  await admin.page.keyboard.press("Enter");
+  await admin.says("main .note.bad", "The login failed.");
+  await admin.page.fill("#field-password", PASSWORD);
+  await admin.page.keyboard.press("Enter");
+  await admin.page.locator("main .numbers").waitFor();
+  const [cookie] = await admin.context.cookies();
+  assert.equal(cookie.httpOnly, true);
+  assert.equal(cookie.sameSite, "Strict");
+  assert.equal(cookie.path, "/");
+  assert.equal(await admin.page.evaluate(() => document.cookie), "");
+  const ask = (node) => fetch(`${node.url}/admin/api/session`, { headers: { Cookie: `${cookie.name}=${cookie.value}` } });
+  for (const node of cluster.nodes) assert.equal((await ask(node)).status, 200);
+  await admin.page.click("#logout");
+  await admin.page.locator("#field-password").waitFor();
+  for (const node of cluster.nodes) assert.equal((await ask(node)).status, 401);
+  assert.deepEqual(admin.problems, []);
+  await admin.close();
+});
+
+test("every view shows the live cluster: no violation, no other origin, nothing for axe, no sideways scrolling at 360", async () => {
+  for (const [colorScheme, viewport] of [["light", { width: 1280, height: 820 }], ["dark", { width: 360, height: 640 }]]) {
+    const prepare = (page) =>
+      page.addInitScript(() => {
+        globalThis.violations = [];
+        addEventListener("securitypolicyviolation", (event) => globalThis.violations.push(event.violatedDirective));
+      });
+    const admin = await login({ colorScheme, viewport, prepare });
+    await admin.view("users/user-1");
+    await admin.page.locator("main tbody tr").first().waitFor();
+    const client = (await admin.page.locator("main tbody th a").first().getAttribute("title")) ?? "";
+    assert.notEqual(client, "");
+    for (const view of liveViews(client)) {
+      await admin.view(view);
+      assert.deepEqual(await admin.audit(), [], view);
+      if (viewport.width === 360) assert.equal(await admin.overflow(), 0, view);
+      const failed = await admin.page.locator("main h1").filter({ hasText: "cannot show" }).count();
+      assert.equal(failed, 0, view);
+      await picture(admin, `${view.split(/[/?]/)[0]}${view.includes("/") ? "-one" : ""}-${colorScheme}`);
+    }
+    assert.deepEqual(await admin.page.evaluate(() => globalThis.violations), []);
+    assert.deepEqual([...new Set(admin.requests.map((request) => new URL(request).origin))], [cluster.url]);
+    assert.deepEqual(admin.problems, []);
+    await admin.close();
+  }
+});
+
+test("names of clients, tags and payloads that hold markup are text", async () => {
+  const admin = await login();
+  await admin.view(`channels/${CHANNEL}`);
+  await admin.says("main", HOSTILE[0]);
+  assert.equal(await admin.page.evaluate(() => document.querySelectorAll("main img, main script").length), 0);
+  await admin.page.getByRole("button", { name: "List the subscribers" }).click();
+  await admin.says("main", "\\u202egnp.exe");
+  assert.deepEqual(admin.problems, []);
+  await admin.close();
+});
+
+test("the numbers of nodes, channels and subscribers are those of the cluster", async () => {
+  const admin = await login();
+  await admin.says("main .numbers", "3 of 3");
+  await admin.view("nodes");
+  assert.equal(await admin.page.locator("main tbody tr").count(), 3);
+  await admin.view("channels?prefix=open:");
+  await admin.page.locator("main tbody tr", { hasText: CHANNEL }).waitFor();
+  assert.match(await admin.page.locator("main tbody tr", { hasText: CHANNEL }).innerText(), /\b3\b/);
+  await admin.close();
+});
+
+test("by keyboard: find a user, explain, disconnect", async () => {
+  const admin = await login();
+  const { keyboard } = admin.page;
+  await admin.page.locator("main .numbers").waitFor();
+  await keyboard.press("g");
+  await keyboard.press("u");
+  await admin.says("main h1", "Connections");
+  await keyboard.press("/");
+  await keyboard.type("user-1");
+  await keyboard.press("Enter");
+  await admin.says("main h1", "User user-1");
+  await admin.page.locator("main tbody tr").first().waitFor();
+  const subscription = admin.page.locator("main td a", { hasText: "Explain" }).first();
+  await subscription.focus();
+  await keyboard.press("Enter");
+  await admin.says("main h1", "Explain");
+  await admin.page.locator("#answer").waitFor();
+  await picture(admin, "explain-answer");
+  await admin.page.goBack();
+  await admin.says("main h1", "User user-1");
+  const gone = new Promise((resolve) => {
+    for (const client of clients.all()) client.once("disconnected", resolve);
+  });
+  await admin.page.locator("[data-action=disconnect]").first().focus();
+  await keyboard.press("Enter");
+  await admin.says("dialog #would", "This ends 1 connections");
+  await picture(admin, "disconnect-dialog");
+  await admin.page.locator("dialog button.danger").focus();
+  await keyboard.press("Enter");
+  await admin.says("dialog #done", "Done: 1.");
+  await gone;
+  assert.deepEqual(admin.problems, []);
+  await admin.close();
+});
+
+test("a logout in one tab brings the other to the login", async () => {
+  const admin = await login();
+  const other = await admin.context.newPage();
+  await other.goto(`${url}#/nodes`);
+  await other.locator("main tbody tr").first().waitFor();
+  await admin.page.click("#logout");
+  await other.locator("#field-password").waitFor({ timeout: 60_000 });
+  await admin.close();
+});
+
+test("a node is drained from the page: it says how many connections go, and shows that it drains or is gone", async () => {
+  const admin = await login({ url: `${cluster.nodes[0].url}/admin/` });
+  await admin.view("nodes");
+  const rows = admin.page.locator("main tbody tr");
+  await rows.nth(1).locator("[data-action=drain]").click();
+  await admin.says("dialog #would", "and the node stops");
+  await admin.page.locator("dialog form button.danger").click();
+  await admin.page.locator("dialog #done").waitFor();
+  await picture(admin, "drain-dialog");
+  await admin.page.keyboard.press("Escape");
+  await admin.page.waitForFunction(() => document.querySelectorAll("main tbody tr").length < 3 || /draining|missing/.test(document.querySelector("main").innerText));
+  await picture(admin, "nodes-draining");
+  assert.deepEqual(admin.problems, []);
+  await admin.close();
+});
+
+test("a node that is killed while the view is open is said to be missing, and the view goes on", async () => {
+  const admin = await login({ url: `${cluster.nodes[0].url}/admin/` });
+  await admin.view("nodes");
+  assert.equal(await admin.page.locator("main tbody tr").count(), 3);
+  cluster.nodes[2].kill();
+  await admin.says("main .notes", "did not answer, its part is missing.");
+  await picture(admin, "nodes-killed");
+  assert.deepEqual(admin.problems, []);
+  await admin.close();
+});
+
+test("after five wrong passwords the page says when the next one may come", async () => {
+  const admin = await AdminWindow.open(browser, `${cluster.nodes[1].url}/admin/`);
+  for (let attempt = 0; attempt < 6; attempt += 1) {
+    await admin.page.fill("#field-password", `wrong ${attempt}`);
+    const answered = admin.page.waitForResponse(/api\/login/);
+    await admin.page.keyboard.press("Enter");
+    await answered;
+  }
+  await admin.says("main .note.bad", "Too many attempts. Try again in");
+  assert.deepEqual(admin.problems, []);
+  await admin.close();
+});

@@ -1,0 +1,103 @@
+// The admin page in a browser window of its own, with everything that went wrong in it.
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const axe = readFileSync(fileURLToPath(new URL("../node_modules/axe-core/axe.min.js", import.meta.url)), "utf8");
+/** A debug build on a busy machine is slow. */
+const PATIENT = 90_000;
+
+/** Every view with an item, as addresses that the tests visit. */
+export const VIEWS = [
+  "overview",
+  "nodes",
+  "channels",
+  "channels?prefix=",
+  "channels/chat:lobby",
+  "connections",
+  "connections?transport=websocket",
+  "connections/client-1",
+  "users/user-1",
+  "slow",
+  "disconnects",
+  "broker",
+  "settings",
+  "explain?channel=chat:lobby&user=user-1&offset=137",
+  "logs",
+  "audit",
+];
+
+export class AdminWindow {
+  static async open(browser, url, { view = "", prepare, ...options } = {}) {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 820 }, locale: "en-US", ...options });
+    const admin = new AdminWindow(context, await context.newPage(), url);
+    await prepare?.(admin.page);
+    await admin.page.goto(`${url}${view && `#/${view}`}`);
+    return admin;
+  }
+
+  constructor(context, page, url) {
+    Object.assign(this, { context, page, url, problems: [], requests: [] });
+    page.setDefaultTimeout(PATIENT);
+    page.setDefaultNavigationTimeout(PATIENT);
+    page.on("pageerror", (error) => this.problems.push(`error: ${error.stack ?? error}`));
+    page.on("dialog", (dialog) => {
+      this.problems.push(`dialog: ${dialog.message()}`);
+      dialog.dismiss();
+    });
+    page.on("console", (message) => {
+      // An answer of 4xx or 5xx is a line of the console too; the tests of refusals want those.
+      const isStatus = message.text().startsWith("Failed to load resource");
+      if (message.type() === "error" && !isStatus) this.problems.push(`console: ${message.text()}`);
+    });
+    page.on("request", (request) => this.requests.push(request.url()));
+  }
+
+  /** Goes to a view by its address, and waits until it shows its answer. */
+  async view(address) {
+    await this.page.evaluate((hash) => (location.hash = hash), `#/${address}`);
+    await this.shown(address);
+  }
+
+  /** Waits until no request of the view is under way. */
+  async shown(address) {
+    const isShown = (hash) => location.hash === hash && document.querySelector("main #title") && !document.querySelector("main [aria-busy=true]");
+    await this.page.waitForFunction(isShown, `#/${address}`);
+  }
+
+  /** Waits until the element's text holds `text`. */
+  async says(selector, text) {
+    await this.page.locator(selector).filter({ hasText: text }).first().waitFor();
+  }
+
+  text(selector = "main") {
+    return this.page.locator(selector).first().innerText();
+  }
+
+  /** What axe finds, one line each. */
+  async audit() {
+    await this.page.evaluate(`globalThis.axe || (() => { ${axe} })()`);
+    const found = await this.page.evaluate(async () => {
+      const { violations } = await globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
+      return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 160)} ${node.failureSummary}`));
+    });
+    return found;
+  }
+
+  /** Pixels by which the page is wider than the window. */
+  overflow() {
+    return this.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  }
+
+  /** Makes the page believe that nobody sees it, or that somebody does. */
+  visibility(state) {
+    return this.page.evaluate((value) => {
+      Object.defineProperty(document, "visibilityState", { configurable: true, get: () => value });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, state);
+  }
+
+  close() {
+    return this.context.close();
+  }
+}
