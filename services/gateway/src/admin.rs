@@ -9,6 +9,7 @@ pub mod access;
 pub mod actions;
 pub mod answer;
 pub mod audit;
+mod by_node;
 pub mod counters;
 pub mod error;
 pub mod files;

@@ -4,8 +4,9 @@
 //! - [`traffic`] and [`workers`]: what workers count for themselves; [`histogram`], [`table`] and [`namespaces`]: the forms in which
 //!   counters are kept. Decision record 60.
 //! - [`commands`], [`clients`] and [`api`]: what clients and backends ask for.
-//! - [`broker`], [`proxy`], [`hooks`], [`reload`] and [`process`]: parts of the node.
+//! - [`admin`], [`broker`], [`proxy`], [`hooks`], [`reload`] and [`process`]: parts of the node.
 
+pub mod admin;
 pub mod api;
 pub mod broker;
 pub mod clients;
@@ -31,6 +32,7 @@ use prometheus_client::{
 };
 
 use self::{
+    admin::AdminMetrics,
     api::{ApiMetrics, Publications, register_publications},
     broker::{BrokerMetrics, ClusterMetrics, ForwardMetrics},
     clients::{AcceptMetrics, MemoryMetrics, ReadMetrics, SessionCounts},
@@ -121,6 +123,8 @@ pub struct Metrics {
     pub reads: ReadMetrics,
     /// Reloads of the settings.
     pub reload: ReloadMetrics,
+    /// Logins of operators.
+    pub admin: AdminMetrics,
     /// Hooks.
     pub hooks: Arc<HookMetrics>,
     /// Calls to the backend.
@@ -201,6 +205,7 @@ impl Metrics {
         let memory = MemoryMetrics::register(&mut registry);
         let reads = ReadMetrics::register(&mut registry);
         let reload = ReloadMetrics::register(&mut registry);
+        let admin = AdminMetrics::register(&mut registry);
         let hooks = Arc::new(HookMetrics::register(&mut registry));
         let proxy = ProxyMetrics::register(&mut registry);
         Self {
@@ -241,6 +246,7 @@ impl Metrics {
             memory,
             reads,
             reload,
+            admin,
             hooks,
             proxy,
         }

@@ -162,6 +162,11 @@ impl Outbox {
         (state.bytes, if since == 0 || state.bytes == 0 { 0 } else { tick_ms().wrapping_sub(since) })
     }
 
+    /// Bytes taken out so far.
+    pub fn written(&self) -> u64 {
+        self.0.borrow().written
+    }
+
     /// Shows the newest chunks, up to `most` of them.
     pub fn each_newest(&self, most: usize, show: impl FnMut(&[u8])) {
         self.0.borrow().queue.newest_first().take(most).map(AsRef::as_ref).for_each(show);

@@ -18,12 +18,14 @@ pub mod stomp;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, sync::Arc, task::Context};
+use std::{net::SocketAddr, sync::Arc, task::Context, time::Duration};
 
 use actix_http::header::HeaderMap;
-use tokio::time::Instant;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::{sync::oneshot, time::Instant};
 
-pub use self::action::{Action, Actions, Outcome, SubscribeParams, Subscribed, Ticket};
+pub use self::action::{Action, Actions, ClientDescription, Outcome, SubscribeParams, Subscribed, Ticket};
 pub use crate::format::message_headers::MessageKind;
 use crate::{
     clock,
@@ -125,6 +127,44 @@ pub enum Signal {
     Insufficient(Arc<str>),
     /// The epoch of a channel ended, and nothing was lost: the session goes on in the next one.
     EpochEnded(Box<EndedEpoch>),
+    /// Send a ping now: an operator waits for the time until the pong.
+    Ping(SessionAnswer<Duration>),
+    /// An operator looks at the session.
+    Describe(SessionAnswer<SessionDetail>),
+}
+
+/// The way back to an operator who asks one session. Dropped without an answer, they learn that none comes.
+#[derive(Debug)]
+pub struct SessionAnswer<T>(Arc<Mutex<Option<oneshot::Sender<T>>>>);
+
+impl<T> SessionAnswer<T> {
+    /// Gives the answer to `sender`.
+    pub fn new(sender: oneshot::Sender<T>) -> Self {
+        Self(Arc::new(Mutex::new(Some(sender))))
+    }
+
+    /// The answer; one after it is not heard.
+    pub fn give(&self, answer: T) {
+        if let Some(sender) = self.0.lock().take() {
+            // Whoever asked may have gone meanwhile.
+            let _ = sender.send(answer);
+        }
+    }
+}
+
+impl<T> Clone for SessionAnswer<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// What a session alone knows of itself, for operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionDetail {
+    /// The last command of its client.
+    pub last_command: String,
+    /// The end of its token, in milliseconds since the Unix epoch; absent where it does not end.
+    pub expires_at: Option<u64>,
 }
 
 impl Signal {

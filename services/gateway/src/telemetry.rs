@@ -1,6 +1,8 @@
 //! Logging: one line an event on standard error, for people on a terminal and as JSON elsewhere. Never payloads or
 //! tokens. `docs/architecture.md` §8.3, §9.8.
 
+pub mod last_lines;
+
 use std::{
     io::{self, IsTerminal},
     sync::OnceLock,
@@ -10,6 +12,7 @@ use tracing_subscriber::{
     EnvFilter, filter::ParseError, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
 
+use self::last_lines::KeepLastLines;
 use crate::{
     metrics::process::CountLogMessages,
     settings::{LogFormat, LogSettings},
@@ -79,12 +82,18 @@ pub fn start(settings: &LogSettings) -> Result<(), ParseError> {
     let (replace, started): (ReplaceFilter, _) = if is_json {
         let builder = builder.json().flatten_event(true).with_env_filter(filter).with_filter_reloading();
         let handle = builder.reload_handle();
-        (Box::new(move |filter| handle.reload(filter)), builder.finish().with(CountLogMessages).try_init())
+        (
+            Box::new(move |filter| handle.reload(filter)),
+            builder.finish().with(CountLogMessages).with(KeepLastLines).try_init(),
+        )
     } else {
         let builder =
             builder.with_ansi(io::stderr().is_terminal()).with_env_filter(filter).with_filter_reloading();
         let handle = builder.reload_handle();
-        (Box::new(move |filter| handle.reload(filter)), builder.finish().with(CountLogMessages).try_init())
+        (
+            Box::new(move |filter| handle.reload(filter)),
+            builder.finish().with(CountLogMessages).with(KeepLastLines).try_init(),
+        )
     };
     if started.is_ok() {
         // The first one that logs is the one that stays.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::{
-    BrokerError, ChannelEvent, ClientInfo, Cluster, Position, Publication, hook_store::HookStore,
-    queue::Queues,
+    BrokerError, ChannelEvent, ClientInfo, Cluster, Position, Publication, ServerStatus,
+    hook_store::HookStore, queue::Queues,
 };
 
 /// The bounds of a channel's history. Both must be above zero for the channel to keep history.
@@ -289,6 +289,11 @@ pub trait Broker: Send + Sync + 'static {
     /// The broker's counters. As cheap.
     fn stats(&self) -> BrokerStats {
         BrokerStats::default()
+    }
+
+    /// Each server; none where the broker is in this process. As cheap.
+    fn servers(&self) -> Vec<ServerStatus> {
+        Vec::new()
     }
 }
 

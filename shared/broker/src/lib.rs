@@ -8,6 +8,7 @@
 //! - [`hook_store`]: who is there, in the whole cluster, and the events that tell a backend.
 //! - [`memory`]: one node, in this process.
 //! - [`redis`]: a cluster, through Redis.
+//! - [`server_status`]: each of its servers, for operators.
 //! - `contract` (a feature): the test suite that every implementation runs.
 
 pub mod broker;
@@ -24,6 +25,7 @@ pub mod publication;
 pub mod queue;
 pub mod redis;
 mod redis_values;
+pub mod server_status;
 
 pub use self::broker::{BrokerStats, ROUND_TRIP_BOUNDS, RoundTrips};
 pub use self::redis::{
@@ -37,6 +39,7 @@ pub use cluster::{Announced, Cluster, ConnectionEntry, FULL_EVERY, Member};
 pub use fields::UnreadableMessage;
 pub use memory::{MemoryBroker, MemorySettings};
 pub use publication::{ChannelEvent, ClientInfo, DataKind, Position, Publication};
+pub use server_status::{ServerFacts, ServerStatus};
 
 /// Errors of a [`crate::Broker`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -50,8 +50,8 @@ pub use self::settings::{ClusterSettings, RedisSettings, RedisSettingsError, Sen
 use self::{queue::RedisQueues, replies::Leases, scripts::Keys, shards::Shards};
 use crate::{
     Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, PresencePage,
-    PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, hook_store::HookStore,
-    open_hooks::OpenHooks, queue::Queues,
+    PresenceQuery, Publication, PublishOptions, Published, Retention, ServerStatus, Sink,
+    hook_store::HookStore, open_hooks::OpenHooks, queue::Queues,
 };
 
 /// Characters of an epoch; as in memory.
@@ -390,5 +390,9 @@ impl Broker for RedisBroker {
             dead_letters_waiting: counters.dead_letters_waiting.get(),
             ..self.shards.stats()
         }
+    }
+
+    fn servers(&self) -> Vec<ServerStatus> {
+        self.shards.servers()
     }
 }

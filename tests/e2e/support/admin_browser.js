@@ -61,7 +61,7 @@ export class AdminWindow {
 
   /** Waits until no request of the view is under way. */
   async shown(address) {
-    const isShown = (hash) => location.hash === hash && document.querySelector("main #title") && !document.querySelector("main [aria-busy=true]");
+    const isShown = (hash) => document.querySelector("main")?.dataset.address === hash && document.querySelector("main #title") && !document.querySelector("main [aria-busy=true]");
     await this.page.waitForFunction(isShown, `#/${address}`);
   }
 

@@ -49,10 +49,11 @@ ${nodes.map((node, index) => `  server node${index} 127.0.0.1:${node.port} check
 `;
 
 export class Cluster {
-  static async start(overrides = {}) {
+  /** `overrides`: settings of all nodes. `ofNode`: further ones of each, by its number. */
+  static async start(overrides = {}, ofNode = () => ({})) {
     const cluster = new Cluster();
     try {
-      await cluster.#start(overrides);
+      await cluster.#start(overrides, ofNode);
     } catch (error) {
       await cluster.stop();
       throw error;
@@ -66,11 +67,12 @@ export class Cluster {
     this.nodes = [];
   }
 
-  async #start(overrides) {
+  async #start(overrides, ofNode) {
     const redis = await freePort();
+    this.redis = redis;
     this.#daemon("redis-server", ["--bind", "127.0.0.1", "--port", `${redis}`, "--save", "", "--dir", this.directory]);
     const settings = { "broker.kind": "redis", "broker.redis.url": `redis://127.0.0.1:${redis}`, "http.workers": 1, ...overrides };
-    for (let node = 0; node < NODES; node += 1) this.nodes.push(await startNode(settings));
+    for (let node = 0; node < NODES; node += 1) this.nodes.push(await startNode({ ...settings, ...ofNode(node) }));
     const port = await freePort();
     const file = join(this.directory, "haproxy.cfg");
     writeFileSync(file, balancer(port, this.nodes));

@@ -114,6 +114,7 @@ class Node {
     this.child = child;
     this.key = key;
     this.directory = directory;
+    this.file = directory && join(directory, "gorani.toml");
     this.url = `http://127.0.0.1:${port}`;
     this.port = port;
     this.websocket = `ws://127.0.0.1:${port}/connection/websocket`;

@@ -80,7 +80,7 @@ export function useData(path, params = {}, every = null) {
     }
     if (current.current.key !== key) {
       current.current = { key };
-      setState({ loading: true });
+      setState({ key, loading: true });
     }
     let timer;
     let running;
@@ -95,11 +95,11 @@ export function useData(path, params = {}, every = null) {
       try {
         const answer = await request(new URL(key), {}, own.signal);
         current.current.asked = true;
-        setState({ answer, at: Date.now() });
+        setState({ key, answer, at: Date.now() });
       } catch (error) {
         if (own.signal.aborted) return;
         current.current.asked = true;
-        setState((before) => ({ ...before, loading: false, error }));
+        setState((before) => ({ ...before, key, loading: false, error }));
         if (error.status === 401) return;
       }
       again();
@@ -121,7 +121,9 @@ export function useData(path, params = {}, every = null) {
   }, [key, every, isPaused, turn]);
 
   const reload = useCallback(() => setTurn((value) => value + 1), []);
-  return { ...state, result: state.answer?.result, reload };
+  // An answer to another question is none to this one.
+  const own = state.key === key ? state : { loading: key !== null };
+  return { ...own, result: own.answer?.result, reload };
 }
 
 /** A list in pages: what was read so far, and `more` for the next page. Another question begins anew. */

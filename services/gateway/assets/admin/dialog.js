@@ -152,6 +152,7 @@ function ActionDialog({ name, body, target, fields, onClose }) {
     ${result && html`
       <p class="note good" role="status" id="done">${known(result.result?.total) ? t("action.done", { total: number(result.result.total) }) : t("action.done_plain")}
         ${known(result.result?.rtt_ms) ? ` ${t("action.rtt", { rtt: duration(result.result.rtt_ms) })}` : ""}</p>
+      ${known(result.result?.error) && html`<p class="note bad"><${Name} value=${result.result.error} most=${160} /></p>`}
       <${Outcome} result=${result.result} />`}
   <//>`;
 }

@@ -13,7 +13,7 @@ function decoded(text) {
 function parse(hash) {
   const [path, query = ""] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
   const [view, ...rest] = path.split("/");
-  return { view: view || "overview", item: rest.length > 0 ? decoded(rest.join("/")) : null, query: Object.fromEntries(new URLSearchParams(query)) };
+  return { hash, view: view || "overview", item: rest.length > 0 ? decoded(rest.join("/")) : null, query: Object.fromEntries(new URLSearchParams(query)) };
 }
 
 /** Channels keep their `:` readable. */

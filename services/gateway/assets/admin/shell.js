@@ -47,7 +47,7 @@ export function Shell({ children }) {
   const who = useStore(session);
   const isPaused = useStore(paused);
   const help = useStore(helpOpen);
-  const { view } = useStore(route);
+  const { view, hash } = useStore(route);
   const [menu, setMenu] = useState(false);
   const current = view === "users" ? "connections" : view;
   return html`
@@ -77,7 +77,7 @@ export function Shell({ children }) {
           )}
         </ul>
       </nav>
-      <main>
+      <main data-address=${hash}>
         ${isPaused && html`<p class="note">${t("paused")}</p>`}
         ${children}
       </main>

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::{
     access::AdminCaller,
     answer::{AdminAnswer, decode},
+    by_node::{by_node, count, count_subscribers},
     error::AdminError,
     inspector::InspectQuery,
     state::Admin,
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// The changes.
-const CHANGES: [&str; 11] = [
+const CHANGES: [&str; 12] = [
     "login",
     "logout",
     "explain",
@@ -37,6 +38,7 @@ const CHANGES: [&str; 11] = [
     "actions/refresh",
     "actions/publish",
     "actions/history_remove",
+    "actions/ping",
     "actions/drain",
     "actions/log_level",
     "actions/reload",
@@ -168,6 +170,7 @@ async fn run(admin: &Admin, name: &str, request: &ActionRequest) -> Result<Admin
         }
         "publish" => publish(admin, request).await,
         "history_remove" => history_remove(admin, request).await,
+        "ping" => ping(admin, request).await,
         "drain" => drain(admin, request).await,
         "log_level" => log_level(admin, request).await,
         "reload" => reload(admin, request).await,
@@ -223,43 +226,6 @@ async fn on_sessions(
     Ok(answer)
 }
 
-/// The connections by node that an action concerns, and the user of one of them.
-async fn count(admin: &Admin, filter: ConnectionFilter) -> Result<(AdminAnswer, Option<String>), AdminError> {
-    let mut user = None;
-    if let Some(client) = &filter.client {
-        let filter = ConnectionFilter { client: Some(client.clone()), ..ConnectionFilter::default() };
-        let query = InspectQuery::Connections { filter, after: String::new(), limit: 1 };
-        let nodes = admin.ask(None, &query).await?;
-        let entries = nodes.iter().filter_map(|node| node.value.as_ref()?["entries"].get(client));
-        user = entries.filter_map(|entry| Some(entry["user"].as_str()?.to_owned())).next();
-    }
-    let nodes = admin.ask(None, &InspectQuery::CountConnections { filter }).await?;
-    let number = |node: &NodeAnswer| node.value.as_ref().and_then(|value| value["count"].as_u64());
-    let is_all = nodes.iter().all(|node| node.value.as_ref().is_none_or(|value| value["complete"] == true));
-    Ok((by_node(nodes, number).with_cursor(None, !is_all), user))
-}
-
-/// The numbers of an action, by node. What a silent node would add is not known, and not taken for 0.
-fn by_node(nodes: Vec<NodeAnswer>, number: impl Fn(&NodeAnswer) -> Option<u64>) -> AdminAnswer {
-    let numbers: Vec<Option<u64>> = nodes.iter().map(number).collect();
-    let rows: Vec<Value> = nodes
-        .iter()
-        .zip(&numbers)
-        .map(|(node, count)| {
-            let error = count.is_none().then_some("no answer");
-            json!({"id": node.id, "name": node.name, "count": count, "error": error})
-        })
-        .collect();
-    let total: u64 = numbers.into_iter().flatten().sum();
-    AdminAnswer::of(json!({"total": total, "by_node": rows})).with_nodes(nodes)
-}
-
-async fn count_subscribers(admin: &Admin, channel: &str) -> Result<AdminAnswer, AdminError> {
-    let query = InspectQuery::CountSubscribers { channel: channel.to_owned() };
-    let nodes = admin.ask(None, &query).await?;
-    Ok(by_node(nodes, |node| node.value.as_ref()?.as_u64()))
-}
-
 async fn publish(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
     let channel = request.channel.as_deref().ok_or_else(|| missing("channel"))?;
     let data = request.data.as_ref().ok_or_else(|| missing("data"))?;
@@ -304,6 +270,26 @@ async fn history_remove(admin: &Admin, request: &ActionRequest) -> Result<AdminA
         removed.map_err(|error| AdminError::Unavailable(error.to_string()))?;
     }
     Ok(answer)
+}
+
+/// Sends a client a ping, and says how long its pong took.
+async fn ping(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
+    let client = request.client.clone().ok_or_else(|| missing("client"))?;
+    if request.dry_run {
+        let filter = ConnectionFilter { client: Some(client), ..ConnectionFilter::default() };
+        return Ok(count(admin, filter).await?.0);
+    }
+    let nodes = admin.ask(None, &InspectQuery::Ping { client }).await?;
+    let part = |name: &str| nodes.iter().filter_map(|node| node.value.as_ref()?.get(name).cloned()).next();
+    let (took, error) = (part("rtt_ms"), part("error"));
+    let number = |node: &NodeAnswer| node.value.as_ref()?["count"].as_u64();
+    let is_somewhere = nodes.iter().any(|node| number(node) == Some(1));
+    match (took, error) {
+        (None, None) if !is_somewhere && nodes.iter().all(|node| node.answered) => {
+            Err(AdminError::NotFound("there is no such client".to_owned()))
+        }
+        (took, error) => Ok(by_node(nodes, number).with_result("rtt_ms", took).with_result("error", error)),
+    }
 }
 
 async fn drain(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
@@ -364,6 +350,22 @@ async fn reload(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, A
             })
         })
         .collect();
-    let total: u64 = rows.iter().filter_map(|row| row["count"].as_u64()).sum();
-    Ok(AdminAnswer::of(json!({"total": total, "by_node": rows})).with_nodes(nodes))
+    let reports: Vec<&Value> =
+        rows.iter().map(|row| &row["report"]).filter(|report| !report.is_null()).collect();
+    let merged = |list: &str| {
+        let all = reports.iter().flat_map(|report| report[list].as_array().into_iter().flatten());
+        // Nodes with the same file change the same.
+        all.fold(Vec::<&Value>::new(), |mut seen, entry| {
+            if !seen.contains(&entry) {
+                seen.push(entry);
+            }
+            seen
+        })
+    };
+    let total = merged("live").len() + merged("certificates").len();
+    let result = json!({
+        "total": total, "by_node": rows, "live": merged("live"), "restart": merged("restart"),
+        "certificates": merged("certificates"), "effects": merged("effects"),
+    });
+    Ok(AdminAnswer::of(result).with_nodes(nodes))
 }

@@ -45,6 +45,15 @@ impl AdminAnswer {
         Ok(Self { complete: report.complete, ..Self::of(result).with_nodes(nodes) })
     }
 
+    /// One with another field, where there is a value.
+    #[must_use]
+    pub fn with_result(mut self, name: &str, value: Option<Value>) -> Self {
+        if let (Some(fields), Some(value)) = (self.result.as_object_mut(), value) {
+            fields.insert(name.to_owned(), value);
+        }
+        self
+    }
+
     /// One that nodes have given together. It is complete if all of them answered.
     #[must_use]
     pub fn with_nodes(mut self, nodes: Vec<NodeAnswer>) -> Self {

@@ -13,7 +13,7 @@ use crate::{
     hub::scan::detail::ConnectionFilter,
     node::cluster::{ClusterError, inspect::NodeAnswer, inspector::Inspector},
     settings::visible::visible,
-    telemetry,
+    telemetry::{self, last_lines::last_lines},
 };
 
 /// A question about a node.
@@ -78,6 +78,18 @@ pub enum InspectQuery {
     Settings,
     /// The last lines of the audit log.
     Audit,
+    /// The last lines of the log.
+    Logs,
+    /// What the session of a client alone knows of itself.
+    Session {
+        /// Its client id.
+        client: String,
+    },
+    /// Sends a client a ping.
+    Ping {
+        /// Its client id.
+        client: String,
+    },
     /// Sends the clients elsewhere and takes no new ones.
     Drain,
     /// Writes lines of another level from now on.
@@ -155,7 +167,19 @@ impl Admin {
                 json!({"count": page.entries.len(), "complete": is_all})
             }
             InspectQuery::Settings => return Ok(to_value(&visible(&self.node.live.running()))),
+            InspectQuery::Logs => {
+                let (lines, counts) = last_lines();
+                json!({"lines": lines, "counts": counts})
+            }
             InspectQuery::Audit => return Ok(to_value(&self.audit.records())),
+            InspectQuery::Session { client } => {
+                to_value(&cluster.own_session(&client).await?).unwrap_or_default()
+            }
+            InspectQuery::Ping { client } => match cluster.own_ping(&client).await? {
+                None => json!({"count": 0}),
+                Some(Some(time)) => json!({"count": 1, "rtt_ms": time.as_secs_f64() * 1000.0}),
+                Some(None) => json!({"count": 1, "error": "no pong came"}),
+            },
             InspectQuery::Drain => {
                 let count = self.node.admission.connections();
                 let node = self.node.clone();

@@ -60,6 +60,7 @@ pub async fn login(
     };
     let code = result.as_ref().err().map_or("ok", AdminError::code);
     let grant = session.as_ref().map(|session| &session.grant);
+    admin.node.metrics.admin.count_login(code);
     if !matches!(result, Err(AdminError::Throttled(_))) || admin.throttled_lines.is_due() {
         admin.audit.write(AuditRecord {
             at: unix_ms(),

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use gorani_broker::{ServerFacts, ServerStatus};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -45,6 +46,64 @@ pub struct BrokerReport {
     pub publishes_failed: u64,
     /// Bytes that the embedded broker keeps.
     pub memory_bytes: usize,
+    /// Each server; none where the broker is in the node.
+    pub each: Vec<ServerReport>,
+}
+
+/// A server of the broker as the node sees it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerReport {
+    /// Host and port, or the name under which it is found.
+    pub address: String,
+    /// `ready`, or the reason why it is not.
+    pub state: String,
+    /// `master`, `slave`.
+    pub role: Option<String>,
+    /// Milliseconds since the Unix epoch since when it is connected.
+    pub connected_since: Option<u64>,
+    /// Connections that were lost.
+    pub reconnects: u64,
+    /// Milliseconds since the last canary came back.
+    pub canary_age_ms: Option<u64>,
+    /// Milliseconds that it took.
+    pub rtt_ms: Option<f64>,
+    /// Requests that wait to be sent to it.
+    pub pending_requests: usize,
+    /// Channels that the node listens to on it.
+    pub subscriptions: usize,
+    /// The reason why a connection was last lost, or not opened.
+    pub last_error: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Anything but `noeviction` loses data when the memory is full.
+    pub maxmemory_policy: Option<String>,
+    /// The number of its replicas, or the state of the link to its primary.
+    pub replication: Option<String>,
+    /// Bytes of memory that it uses.
+    pub used_memory_bytes: Option<u64>,
+}
+
+impl From<ServerStatus> for ServerReport {
+    fn from(server: ServerStatus) -> Self {
+        let ServerFacts { role, version, maxmemory_policy, replication, used_memory } = server.facts;
+        Self {
+            address: server.address,
+            state: server.trouble.unwrap_or_else(|| "ready".to_owned()),
+            role,
+            connected_since: server.connected_since_ms,
+            reconnects: server.connections_lost,
+            canary_age_ms: server.canary_age.map(whole_milliseconds),
+            rtt_ms: server.round_trip.map(milliseconds),
+            pending_requests: server.pending_requests,
+            subscriptions: server.subscriptions,
+            last_error: server.last_error,
+            version,
+            maxmemory_policy,
+            replication,
+            used_memory_bytes: used_memory,
+        }
+    }
 }
 
 /// A node.
@@ -115,6 +174,10 @@ impl NodeReport {
     }
 }
 
+fn whole_milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
@@ -135,12 +198,13 @@ impl BrokerReport {
             state,
             servers: stats.servers,
             reconnects: stats.request_connections_lost + stats.listening_connections_lost,
-            canary_age_ms: stats.canary_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            canary_age_ms: stats.canary_age.map(whole_milliseconds),
             pending_requests: stats.pending_requests,
             pending_bytes: stats.pending_bytes,
             subscriptions: node.metrics.channels.get(),
             publishes_failed: stats.publishes_unavailable + stats.publishes_unknown,
             memory_bytes: stats.memory_bytes,
+            each: node.broker().servers().into_iter().map(ServerReport::from).collect(),
         }
     }
 }

@@ -5,6 +5,9 @@ mod channels;
 mod connections;
 mod nodes;
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -16,13 +19,18 @@ use super::{
     login::described,
     state::Admin,
 };
-use crate::settings::{
-    live::is_live,
-    visible::{VisibleSetting, visible},
+use crate::{
+    settings::{
+        live::is_live,
+        visible::{VisibleSetting, visible},
+    },
+    telemetry::last_lines::LoggedLine,
 };
 
+/// Lines of the log of all nodes in one answer.
+const LOG_LINES: usize = 1000;
 /// The reads.
-const READS: [&str; 14] = [
+const READS: [&str; 15] = [
     "session",
     "overview",
     "nodes",
@@ -35,6 +43,7 @@ const READS: [&str; 14] = [
     "broker",
     "settings",
     "audit",
+    "logs",
     "slow",
     "disconnects",
 ];
@@ -71,6 +80,7 @@ pub async fn read(
             Ok(AdminAnswer::reported(admin.node.cluster.disconnects(each).await?)?)
         }
         "settings" => settings(admin).await,
+        "logs" => logs(admin).await,
         "audit" => {
             caller.check_operator()?;
             audit(admin).await
@@ -98,7 +108,44 @@ async fn settings(admin: &Admin) -> Result<AdminAnswer, AdminError> {
         })
     });
     let listed: Vec<Value> = listed.collect();
-    Ok(AdminAnswer::of(json!({"settings": listed, "last_reload": null})).with_nodes(nodes))
+    Ok(AdminAnswer::of(json!({"settings": listed, "last_reload": admin.node.live.last_reload()}))
+        .with_nodes(nodes))
+}
+
+/// Lines of the log of one node.
+#[derive(Deserialize)]
+struct NodeLines {
+    lines: Vec<LoggedLine>,
+    counts: BTreeMap<String, u64>,
+}
+
+async fn logs(admin: &Admin) -> Result<AdminAnswer, AdminError> {
+    let mut nodes = admin.ask(None, &InspectQuery::Logs).await?;
+    let all: Vec<(String, NodeLines)> = parts(&mut nodes);
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for (node, own) in all {
+        for (target, count) in own.counts {
+            *counts.entry(target).or_default() += count;
+        }
+        lines.extend(own.lines.into_iter().map(|line| (node.clone(), line)));
+    }
+    lines.sort_by_key(|(_, line)| std::cmp::Reverse(line.at));
+    let is_cut = lines.len() > LOG_LINES;
+    lines.truncate(LOG_LINES);
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let counts: Vec<Value> =
+        counts.into_iter().map(|(target, count)| json!({"target": target, "count": count})).collect();
+    let lines: Vec<Value> = lines
+        .into_iter()
+        .map(|(node, line)| {
+            let LoggedLine { at, level, target, message } = line;
+            json!({"at": at, "node": node, "level": level, "target": target, "message": message})
+        })
+        .collect();
+    let answer = AdminAnswer::of(json!({"counts": counts, "lines": lines}));
+    Ok(answer.with_nodes(nodes).with_cursor(None, is_cut))
 }
 
 async fn audit(admin: &Admin) -> Result<AdminAnswer, AdminError> {

@@ -64,6 +64,10 @@ impl ActionRunner {
                 }
                 Effect::Done
             }
+            Action::Describe(description) => {
+                self.worker.hub_mut().registry_mut().describe(self.key, *description);
+                Effect::Done
+            }
             Action::Enter(ticket, limit) => {
                 let (user, client) = match self.worker.hub().registry().get(self.key) {
                     Some(session) => (session.user.clone(), session.client.clone()),

@@ -14,7 +14,7 @@ use crate::{
     format::encoding::Encoding,
     metrics::clients::SessionCounts,
     outbox::Outbox,
-    session::{EndedEpoch, Signal, SubscribeParams},
+    session::{ClientDescription, EndedEpoch, Signal, SubscribeParams},
     session_command::{
         SessionTarget,
         pending_connects::{AskedConnect, PendingConnects},
@@ -68,6 +68,8 @@ pub struct SessionEntry {
     pub connected_at_ms: u64,
     /// The meta that the backend keeps with the connection, where hooks send it.
     pub meta: Option<Arc<Bytes>>,
+    /// What operators see of the client; absent where no admin page is served.
+    pub description: Option<Box<ClientDescription>>,
     /// The limit under which it holds a slot among its user's connections.
     pub(super) user_slot: Option<u32>,
     channels: Vec<ChannelMembership>,
@@ -176,6 +178,7 @@ impl SessionRegistry {
                 protocol,
                 connected_at_ms,
                 meta: None,
+                description: None,
                 user_slot: None,
                 channels: Vec::new(),
             },
@@ -204,6 +207,15 @@ impl SessionRegistry {
     pub fn keep_meta(&mut self, key: SessionKey, meta: Arc<Bytes>) {
         if let Some(session) = self.sessions.get_mut(&key) {
             session.meta = Some(meta);
+        }
+    }
+
+    /// Adds to what operators see of a client. Its address stays.
+    pub fn describe(&mut self, key: SessionKey, description: ClientDescription) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            let address = session.description.as_ref().and_then(|before| before.address);
+            let address = description.address.or(address);
+            session.description = Some(Box::new(ClientDescription { address, ..description }));
         }
     }
 

@@ -48,6 +48,13 @@ pub enum CommandKind {
     Unreadable,
 }
 
+impl CommandKind {
+    /// The command's name in the protocol.
+    pub fn name(self) -> &'static str {
+        COMMANDS.get(self as usize).copied().unwrap_or_default()
+    }
+}
+
 /// Names of [`CommandKind`], in its order.
 const COMMANDS: [&str; 11] = [
     "connect",

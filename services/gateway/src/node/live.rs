@@ -5,9 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use gorani_auth::{ApiKeys, Origins, TokenVerifier};
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    clock::unix_ms,
     metrics::{Metrics, commands::CommandMetrics},
     proxy::routes::routes,
     proxy_call::ProxyCounts,
@@ -29,7 +31,21 @@ pub struct LiveSettings {
     on_applied: OnNewSettings,
     metrics: Arc<Metrics>,
     running: RwLock<Arc<Settings>>,
+    last: RwLock<Option<LastReload>>,
     reloads: OnceLock<mpsc::Sender<ReloadRequest>>,
+}
+
+/// The newest reload, for operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReload {
+    /// Milliseconds since the Unix epoch.
+    pub at: u64,
+    /// The settings were taken.
+    pub ok: bool,
+    /// Keys of settings that it found changed, and that wait for a restart.
+    pub waiting: Vec<String>,
+    /// The numbers of settings that it changed, or the reason why it changed none.
+    pub message: String,
 }
 
 /// A reload that is asked for.
@@ -65,7 +81,8 @@ impl LiveSettings {
         on_applied(settings);
         metrics.reload.running(&settings.fingerprint());
         let running = RwLock::new(Arc::new(settings.clone()));
-        Self { policy, on_applied, metrics, running, reloads: OnceLock::new() }
+        let last = RwLock::default();
+        Self { policy, on_applied, metrics, running, last, reloads: OnceLock::new() }
     }
 
     /// The settings that count now: those of the start, with what reloads have put in place.
@@ -90,6 +107,25 @@ impl LiveSettings {
         self.metrics.reload.running(&next.fingerprint());
         *self.running.write() = Arc::new(next);
         Ok(())
+    }
+
+    /// Takes note of a reload that was carried out or refused.
+    pub fn reloaded(&self, outcome: Result<&ReloadReport, String>) {
+        let ok = outcome.is_ok();
+        let (waiting, message) = match outcome {
+            Ok(report) => (
+                report.restart.iter().map(|change| change.key.clone()).collect(),
+                format!("{} changed, {} wait for a restart", report.live.len(), report.restart.len()),
+            ),
+            // Those that waited before still do.
+            Err(reason) => (self.last_reload().map(|last| last.waiting).unwrap_or_default(), reason),
+        };
+        *self.last.write() = Some(LastReload { at: unix_ms(), ok, waiting, message });
+    }
+
+    /// The newest reload since the start, if there was one.
+    pub fn last_reload(&self) -> Option<LastReload> {
+        self.last.read().clone()
     }
 
     /// Takes note of the settings as they were loaded, which the node was started with.
@@ -136,6 +172,7 @@ pub(super) fn first_policy(
         proxies: routes(settings),
         proxy_counts: Arc::new(ProxyCounts::default()),
         hooks_want_meta: settings.hooks.endpoints.iter().any(|endpoint| endpoint.include_connection_meta),
+        describes_clients: settings.serves_admin(),
         // The rest of the time in which the node waits for its last sessions is for their close handshakes.
         call_grace: settings.http.shutdown_timeout / 2,
         settings: settings.client.clone(),

@@ -110,6 +110,7 @@ impl Reloader {
     async fn reload_and_log(&mut self) -> Result<ReloadReport, ReloadError> {
         let result = self.reload().await;
         self.node.metrics.reload.count(result.is_ok());
+        self.node.live.reloaded(result.as_ref().map_err(ToString::to_string));
         match &result {
             Ok(report) => log(report),
             Err(error) => {

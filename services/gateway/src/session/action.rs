@@ -1,7 +1,7 @@
 //! Actions: what a session wants done, with the messages that it sends in the same turn, and the outcomes that come back under
 //! their tickets.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use gorani_broker::{
@@ -63,6 +63,30 @@ pub struct Subscribed {
     pub permit: Option<ReplyPermit>,
 }
 
+/// What operators see of a client, as far as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientDescription {
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Name of its SDK, as it says.
+    pub sdk: Box<str>,
+    /// Version of its SDK, as it says.
+    pub sdk_version: Box<str>,
+}
+
+impl ClientDescription {
+    /// Bytes of a name or a version that are kept.
+    const TEXT_MAX_BYTES: usize = 64;
+
+    /// One of a client that says what it is.
+    pub fn of_sdk(name: &str, version: &str) -> Self {
+        let cut = |text: &str| {
+            text.get(..text.floor_char_boundary(Self::TEXT_MAX_BYTES)).unwrap_or_default().into()
+        };
+        Self { address: None, sdk: cut(name), sdk_version: cut(version) }
+    }
+}
+
 /// An action of a session. Bytes written to [`super::Actions`] are sent before the actions of the same turn.
 #[derive(Debug)]
 pub enum Action {
@@ -75,6 +99,8 @@ pub enum Action {
     },
     /// Hooks are to send this with the client's events from now on, as JSON: what the backend keeps with the connection.
     KeepMeta(Arc<Bytes>),
+    /// Operators see this of the client. Only where the node serves the admin page.
+    Describe(Box<ClientDescription>),
     /// Take one of the user's connection slots, which are limited. After [`Action::Identify`]; it is given back when the
     /// session ends.
     Enter(Ticket, u32),

@@ -10,7 +10,8 @@
 //! - [`receiver`]: the session of a receiver, without commands; `asked_channels`: the backend's word on its channels;
 //!   [`asked_poll`]: a poll before it is one.
 //! - `requests`: publish, history, presence; `proxied`: what the backend is asked, `asked_connect` and `expiry` before and after.
-//! - `timer`: pings, expiry and refresh of the connection.
+//! - `ping`: pings, and those that operators ask for.
+//! - `timer`: expiry and refresh of the connection.
 //!
 //! The session is made of these, which do not know it:
 //! - `lane`: which commands keep their order; `receive_query`: what a receiver asks for.
@@ -25,6 +26,7 @@ mod connect;
 mod expiry;
 mod lane;
 mod large_reply;
+mod ping;
 mod proxied;
 mod receive_query;
 pub mod receiver;
@@ -268,6 +270,8 @@ impl Session for ClientSession {
             Signal::Disconnect(disconnect) => self.end_after_calls(disconnect, now, actions),
             Signal::Insufficient(channel) => self.lose_position(&channel, actions),
             Signal::EpochEnded(ended) => self.epoch_ended(*ended, now),
+            Signal::Ping(answer) => self.ping_now(answer, now, actions),
+            Signal::Describe(answer) => answer.give(self.detail(now)),
             Signal::Command(command) if command.concerns_session(self.traits.emulation.as_deref()) => {
                 self.run_backend_command(&command, now, actions);
             }
@@ -290,8 +294,8 @@ impl Session for ClientSession {
         self.look_at_ending(now, actions);
     }
 
-    fn pong(&mut self, _now: Now) {
-        self.clock.pings.take_pong();
+    fn pong(&mut self, now: Now) {
+        self.take_pong(now);
     }
 
     fn deadline(&self) -> Option<Instant> {

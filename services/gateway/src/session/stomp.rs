@@ -294,7 +294,7 @@ impl Session for StompSession {
             Signal::Insufficient(channel) => {
                 self.lose(&channel, Disconnect::INSUFFICIENT_STATE.reason.as_ref(), actions);
             }
-            Signal::EpochEnded(_) => {} // Each message carries its epoch.
+            Signal::EpochEnded(_) | Signal::Ping(_) | Signal::Describe(_) => {} // Messages carry their epoch.
             Signal::Command(command) => self.run_backend_command(&command, now, actions),
         }
     }

@@ -52,6 +52,7 @@ pub(in crate::session) fn policy(namespaces: Value, settings: ClientSettings) ->
         proxies: Default::default(),
         proxy_counts: Default::default(),
         hooks_want_meta: false,
+        describes_clients: false,
         call_grace: Duration::from_secs(5),
         key_wanted: Default::default(),
         log: Default::default(),

@@ -26,6 +26,7 @@ pub(super) struct Canary {
     /// The newest one that was sent, and when.
     under_way: Option<(u64, Instant)>,
     round_trips: RoundTrips,
+    last_round_trip: Option<Duration>,
     /// This machine's clock minus the server's.
     clock_offset: Option<f64>,
 }
@@ -75,6 +76,7 @@ impl Canary {
         if let Some((_, sent_at)) = self.under_way.take_if(|(sent, _)| Some(*sent) == serial) {
             let took = sent_at.elapsed();
             self.round_trips.add(took);
+            self.last_round_trip = Some(took);
             self.clock_offset = server_time.map(|(seconds, micros)| {
                 let server = Duration::from_secs(seconds) + Duration::from_micros(micros);
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -87,6 +89,11 @@ impl Canary {
     /// Times between sending a canary and hearing it.
     pub(super) fn round_trips(&self) -> &RoundTrips {
         &self.round_trips
+    }
+
+    /// The newest of them.
+    pub(super) fn last_round_trip(&self) -> Option<Duration> {
+        self.last_round_trip
     }
 
     /// Seconds by which this machine's clock is ahead of the server's, as the last canary showed.

@@ -4,9 +4,16 @@
 //!
 //! A broker has two to each server, one for requests and one that listens.
 
-use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use parking_lot::Mutex;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, ProtocolVersion,
     PushInfo, PushKind, TlsCertificates, aio::MultiplexedConnection, cmd,
@@ -119,30 +126,59 @@ impl Backoff {
 
 /// The state of a connection: it is usable, or the reason why it is not.
 #[derive(Debug)]
-pub(super) struct ConnectionStatus(watch::Sender<Option<String>>);
+pub(super) struct ConnectionStatus {
+    trouble: watch::Sender<Option<String>>,
+    past: Mutex<ConnectionPast>,
+}
+
+/// The life of a connection so far, for operators.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ConnectionPast {
+    /// Milliseconds since the Unix epoch; absent while it is down.
+    pub(super) up_since_ms: Option<u64>,
+    /// Times that it was lost.
+    pub(super) lost: u64,
+    /// The time of the last error in Unix milliseconds, and the error.
+    pub(super) last_error: Option<(u64, String)>,
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
 
 impl ConnectionStatus {
     pub(super) fn down(reason: &str) -> Self {
-        Self(watch::Sender::new(Some(reason.to_owned())))
+        Self { trouble: watch::Sender::new(Some(reason.to_owned())), past: Mutex::default() }
     }
 
     pub(super) fn set_up(&self) {
-        self.0.send_replace(None);
+        self.past.lock().up_since_ms = Some(unix_ms());
+        self.trouble.send_replace(None);
     }
 
     pub(super) fn set_down(&self, reason: String) {
-        self.0.send_replace(Some(reason));
+        let mut past = self.past.lock();
+        past.lost += u64::from(past.up_since_ms.take().is_some());
+        past.last_error = Some((unix_ms(), reason.clone()));
+        drop(past);
+        self.trouble.send_replace(Some(reason));
+    }
+
+    /// Its life so far.
+    pub(super) fn past(&self) -> ConnectionPast {
+        self.past.lock().clone()
     }
 
     /// Why it cannot be used; `None` when it can.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.0.borrow().clone()
+        self.trouble.borrow().clone()
     }
 
     /// Resolves when it can be used.
     pub(super) async fn wait_up(&self) {
         // The sender lives as long as `self`.
-        let _ = self.0.subscribe().wait_for(Option::is_none).await;
+        let _ = self.trouble.subscribe().wait_for(Option::is_none).await;
     }
 }
 

@@ -84,6 +84,11 @@ impl PubSub {
         state.generation
     }
 
+    /// The number of names that are wanted.
+    pub(super) fn wanted(&self) -> usize {
+        self.state.lock().wanted.len()
+    }
+
     /// Time since a confirmed subscription was lost, although the connection stands.
     pub(super) fn lost_for(&self) -> Option<Duration> {
         self.state.lock().lost.map(|lost| lost.elapsed())

@@ -9,9 +9,11 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use parking_lot::Mutex;
 use redis::{
     Cmd, Pipeline, ServerError, Value,
     aio::{ConnectionLike as _, MultiplexedConnection},
+    cmd,
 };
 use tokio::{
     sync::{Notify, mpsc},
@@ -26,7 +28,7 @@ use super::{
     settings::RedisSettings,
     shards::redirects::Redirects,
 };
-use crate::BrokerError;
+use crate::{BrokerError, server_status::ServerFacts};
 
 /// Requests of one pipeline: enough to make the round trip cheap, few enough that the answers come soon.
 const MAX_BATCH: usize = 256;
@@ -58,6 +60,7 @@ pub(super) struct Requests {
     queue: mpsc::Sender<Request>,
     limits: Arc<RequestLimits>,
     status: Arc<ConnectionStatus>,
+    facts: Arc<Mutex<ServerFacts>>,
 }
 
 impl Requests {
@@ -70,13 +73,24 @@ impl Requests {
         let limits = Arc::clone(&common.limits);
         let (queue, waiting) = mpsc::channel(limits.max_pending());
         let status = Arc::new(ConnectionStatus::down("the broker is not started"));
-        let requests = Self { queue, limits, status: Arc::clone(&status) };
-        let backoff = Backoff::new(settings);
-        (requests, SenderTask { waiting, dialer, common, status, backoff, timeout: settings.request_timeout })
+        let facts = Arc::<Mutex<ServerFacts>>::default();
+        let requests = Self { queue, limits, status: Arc::clone(&status), facts: Arc::clone(&facts) };
+        let (backoff, timeout) = (Backoff::new(settings), settings.request_timeout);
+        (requests, SenderTask { waiting, dialer, common, status, facts, backoff, timeout })
     }
 
     pub(super) fn status(&self) -> &Arc<ConnectionStatus> {
         &self.status
+    }
+
+    /// What the server said of itself the last time.
+    pub(super) fn facts(&self) -> ServerFacts {
+        self.facts.lock().clone()
+    }
+
+    /// Requests that wait to be sent.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.max_capacity().saturating_sub(self.queue.capacity())
     }
 
     /// Makes a request: it is in the queue when this returns. Dropping the future does not take it back.
@@ -110,6 +124,7 @@ pub(super) struct SenderTask {
     dialer: Dialer,
     common: SharedConnections,
     status: Arc<ConnectionStatus>,
+    facts: Arc<Mutex<ServerFacts>>,
     backoff: Backoff,
     timeout: Duration,
 }
@@ -172,6 +187,7 @@ impl SenderTask {
     ) -> String {
         let mut under_way = FuturesUnordered::new();
         let mut lives = FuturesUnordered::new();
+        lives.push(look_at_server(connection.clone(), self.timeout, Arc::clone(&self.facts)));
         let mut look = interval_at(Instant::now() + LOOK_AT_LIFE_EVERY, LOOK_AT_LIFE_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(MAX_BATCH);
@@ -194,7 +210,9 @@ impl SenderTask {
                     Ok(now) => life = newer_life(life, now),
                     Err(reason) => return reason,
                 },
-                _ = look.tick() => lives.push(read_life(connection.clone(), self.timeout)),
+                _ = look.tick() => {
+                    lives.push(look_at_server(connection.clone(), self.timeout, Arc::clone(&self.facts)));
+                }
                 taken = self.waiting.recv_many(&mut batch, MAX_BATCH) => {
                     if taken == 0 {
                         return "the broker was dropped".to_owned();
@@ -211,6 +229,20 @@ impl SenderTask {
             }
         }
     }
+}
+
+/// Reads the server's life, and what it says of itself. A server that does not tell the latter is not ill.
+async fn look_at_server(
+    mut connection: MultiplexedConnection,
+    time_limit: Duration,
+    facts: Arc<Mutex<ServerFacts>>,
+) -> Result<ReplicationId, String> {
+    let life = read_life(connection.clone(), time_limit).await?;
+    let info = cmd("INFO");
+    if let Ok(Ok(text)) = timeout(time_limit, info.query_async::<String>(&mut connection)).await {
+        *facts.lock() = ServerFacts::read(&text);
+    }
+    Ok(life)
 }
 
 /// The result of a pipeline.

@@ -3,9 +3,11 @@
 //!
 //! - [`slots`]: which slot is whose.
 //! - [`redirects`]: requests between two owners of their slot.
+//! - [`servers`]: what operators see of each.
 //! - [`topology`]: the task that finds out which servers there are, and follows what changes with them.
 
 pub(super) mod redirects;
+mod servers;
 pub(super) mod slots;
 mod topology;
 
@@ -33,7 +35,7 @@ use super::{
     scripts::{Keys, Scripts},
     settings::{RedisSettings, RedisSettingsError},
 };
-use crate::{BrokerError, BrokerStats, Health};
+use crate::{BrokerError, Health};
 
 /// The name of a server that is the only one.
 const ALONE: &str = "";
@@ -274,27 +276,6 @@ impl Shards {
             return Health::NotReady("some slots of the cluster are served by nobody".to_owned());
         }
         Health::Ready
-    }
-
-    /// The numbers of the servers, and of the requests without an answer.
-    pub(super) fn stats(&self) -> BrokerStats {
-        let shards = self.shards();
-        let offsets = shards.iter().filter_map(|shard| shard.pubsub.canary(|canary| canary.clock_offset()));
-        let round_trips = shards
-            .iter()
-            .map(|shard| (shard.address.clone(), shard.pubsub.canary(|canary| canary.round_trips().clone())));
-        let silences = shards.iter().filter_map(|shard| shard.pubsub.canary(|canary| canary.silence()));
-        let (pending_requests, pending_bytes) = self.common.limits.pending();
-        BrokerStats {
-            pending_requests,
-            pending_bytes,
-            canary_age: silences.max(),
-            servers: shards.len(),
-            servers_connected: shards.iter().filter(|shard| shard.is_up()).count(),
-            clock_offset: offsets.max_by(|one, other| one.abs().total_cmp(&other.abs())),
-            round_trips: round_trips.collect(),
-            ..BrokerStats::default()
-        }
     }
 }
 

@@ -6,8 +6,8 @@ import { Card, Facts, Name, State, View } from "../parts.js";
 import { visible, t } from "../text.js";
 
 const FIELDS = [
-  "state", "role", "connected_since", "reconnects", "canary_age_ms", "rtt_ms", "pending_requests", "pending_bytes", "subscriptions", "last_error", "version",
-  "maxmemory_policy", "replication",
+  "state", "role", "connected_since", "reconnects", "canary_age_ms", "rtt_ms", "pending_requests", "subscriptions", "last_error", "version",
+  "maxmemory_policy", "replication", "used_memory_bytes",
 ];
 const GOOD = ["ready", "connected"];
 /** Other policies let Redis drop what the node relies on. */
@@ -25,10 +25,10 @@ export function Broker() {
   const now = data.result ?? {};
   const servers = list(now.servers);
   return html`<${View} title=${t("view.broker")} of=${data}>
-    <${Facts} of=${now} names=${["kind"]} except=${["servers"]} />
+    <${Facts} of=${now} names=${["kind", "pending_requests", "pending_bytes"]} except=${["servers"]} />
     ${servers.map(
       (server, index) => html`<${Card} key=${`${server.node} ${server.address} ${index}`} title=${html`<${Name} value=${server.address ?? now.kind} /> <span class="soft">${t("field.node")} <${Name} value=${server.node} /></span>`}>
-        <${Facts} of=${server} names=${FIELDS} except=${["node", "address"]} own=${own} />
+        <${Facts} of=${server} names=${FIELDS} except=${["node", "address", "kind"]} own=${own} />
       <//>`,
     )}
     ${data.answer && servers.length === 0 && html`<p class="soft">${t("broker.none")}</p>`}

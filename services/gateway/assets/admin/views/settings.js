@@ -14,14 +14,17 @@ export function Settings() {
   const [filter, setFilter] = useState("");
   const [changed, setChanged] = useState(false);
   const now = data.result ?? {};
+  // A reload found a namespace's option under its own key.
+  const waiting = list(now.last_reload?.waiting);
+  const waits = ({ name }) => waiting.some((key) => key === name || String(key).startsWith(`${name}.`));
   const rows = list(now.settings ?? data.result).filter(
-    (row) => String(row.name).includes(filter.trim()) && (!changed || row.source !== "default" || list(row.differs).length > 0),
+    (row) => String(row.name).includes(filter.trim()) && (!changed || waits(row) || row.source !== "default" || list(row.differs).length > 0),
   );
   const columns = [
     { key: "name", label: t("field.setting"), render: (row) => html`<${Name} value=${row.name} most=${64} />` },
     { key: "value", sortable: false, render: (row) => (known(row.value) ? html`<${Name} value=${textOf(row.value)} />` : t("settings.not_set")) },
     { key: "source" },
-    { key: "restart", render: (row) => (row.restart ? html`<${State} bad=${true}>${t("settings.waits")}<//>` : "") },
+    { key: "restart", value: (row) => (waits(row) ? 0 : row.restart ? 1 : 2), render: (row) => (waits(row) ? html`<${State} bad=${true}>${t("settings.waits")}<//>` : row.restart ? html`<span class="soft">${t("settings.needs")}</span>` : "") },
     {
       key: "differs",
       value: (row) => list(row.differs).length,
@@ -34,7 +37,7 @@ export function Settings() {
       <${Action} name="reload" onDone=${data.reload} />
     </p>
     <${Card} title=${t("settings.last_reload")}>
-      ${now.last_reload ? html`<${Facts} of=${now.last_reload} names=${["at", "ok", "message"]} />` : html`<p class="soft">${t("settings.no_reload")}</p>`}
+      ${now.last_reload ? html`<${Facts} of=${now.last_reload} names=${["at", "ok", "message"]} except=${["waiting"]} />` : html`<p class="soft">${t("settings.no_reload")}</p>`}
     <//>
     <form class="search" role="search" onSubmit=${(event) => event.preventDefault()}>
       <${Field} name="filter" label=${t("settings.filter")} data-search="" onInput=${(event) => setFilter(event.target.value)} />

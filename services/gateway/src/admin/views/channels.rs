@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use futures_util::{StreamExt as _, stream};
 use gorani_auth::ChannelOptions;
 use gorani_broker::{DataKind, HistoryPage, HistoryQuery, Position, PresenceQuery, Publication};
 use serde::Deserialize;
@@ -32,6 +33,11 @@ const PUBLICATIONS_BYTES: u64 = 1024 * 1024;
 /// Clients of the page of presence.
 const PRESENT: u32 = 100;
 
+/// Channels of a list about which the broker is asked.
+const ASKED_MAX: usize = 100;
+/// Of them at a time.
+const ASKED_AT_A_TIME: usize = 16;
+
 #[derive(Deserialize)]
 struct ChannelPage<T> {
     entries: BTreeMap<String, T>,
@@ -55,6 +61,40 @@ impl Admin {
         let query = HistoryQuery { limit, since: None, reverse, max_bytes: Some(PUBLICATIONS_BYTES) };
         let read = self.node.reads.history(ReadSource::Api, channel, query, retention(&options)).await;
         read.inspect_err(|error| tracing::debug!(%error, "history not read for an operator")).ok()
+    }
+
+    /// Rows of a list of channels. In a long list only what the nodes themselves know.
+    async fn rows(&self, found: Vec<(String, (usize, Vec<String>))>) -> Vec<Value> {
+        if found.len() > ASKED_MAX {
+            let rows = found
+                .into_iter()
+                .map(|(channel, (count, on))| json!({"channel": channel, "subscribers": count, "nodes": on}));
+            return rows.collect();
+        }
+        let rows = found.into_iter().map(|(channel, (count, on))| self.row(channel, count, on));
+        stream::iter(rows).buffered(ASKED_AT_A_TIME).collect().await
+    }
+
+    /// A row of a list of channels, with what the broker knows of the channel.
+    async fn row(&self, channel: String, count: usize, on: Vec<String>) -> Value {
+        let oldest = self.history(&channel, 1, false).await;
+        let kept = oldest.as_ref().map(|page| {
+            let first = page.publications.first();
+            first.map_or(0, |first| page.top.offset.saturating_sub(first.offset) + 1)
+        });
+        let present = match self.options(&channel) {
+            Ok(options) if options.presence => self.node.presence.stats(ReadSource::Api, &channel).await.ok(),
+            _ => None,
+        };
+        json!({
+            "channel": channel,
+            "subscribers": count,
+            "nodes": on,
+            "offset": oldest.as_ref().map(|page| page.top.offset),
+            "epoch": oldest.as_ref().map(|page| &*page.top.epoch),
+            "history_size": kept,
+            "presence": present.map(|(clients, _)| clients),
+        })
     }
 
     /// The newest position of a channel that keeps history.
@@ -92,10 +132,7 @@ pub(super) async fn channels(admin: &Admin, parameters: &Parameters) -> Result<A
     let is_full = found.len() > limit;
     let rows: Vec<_> = found.into_iter().take(limit).collect();
     let end = if is_full { rows.last().map(|(channel, _)| channel.clone()) } else { cut.clone() };
-    let listed: Vec<Value> = rows
-        .into_iter()
-        .map(|(channel, (count, on))| json!({"channel": channel, "subscribers": count, "nodes": on}))
-        .collect();
+    let listed = admin.rows(rows).await;
     let is_cut = cut.is_some() && !is_full;
     Ok(AdminAnswer::of(listed.into()).with_nodes(nodes).with_cursor(end.as_deref(), is_cut))
 }
@@ -115,10 +152,7 @@ async fn top_channels(admin: &Admin, limit: usize) -> Result<AdminAnswer, AdminE
     let mut rows: Vec<_> = found.into_iter().collect();
     rows.sort_by(|one, other| other.1.0.cmp(&one.1.0).then_with(|| one.0.cmp(&other.0)));
     rows.truncate(limit);
-    let listed: Vec<Value> = rows
-        .into_iter()
-        .map(|(channel, (count, on))| json!({"channel": channel, "subscribers": count, "nodes": on}))
-        .collect();
+    let listed = admin.rows(rows).await;
     Ok(AdminAnswer::of(listed.into()).with_nodes(nodes).with_cursor(None, is_cut))
 }
 
@@ -128,14 +162,9 @@ async fn one_row(admin: &Admin, channel: &str) -> Result<AdminAnswer, AdminError
     let query = InspectQuery::CountSubscribers { channel: channel.to_owned() };
     let mut nodes = admin.ask(None, &query).await?;
     let counts: Vec<(String, usize)> = parts(&mut nodes);
-    let top = admin.top(channel).await;
-    let row = json!({
-        "channel": channel,
-        "subscribers": counts.iter().map(|(_, count)| count).sum::<usize>(),
-        "nodes": counts.iter().filter(|(_, count)| *count > 0).map(|(node, _)| node).collect::<Vec<_>>(),
-        "offset": top.as_ref().map(|top| top.offset),
-        "epoch": top.as_ref().map(|top| top.epoch.as_ref()),
-    });
+    let count = counts.iter().map(|(_, count)| count).sum::<usize>();
+    let on = counts.into_iter().filter(|(_, count)| *count > 0).map(|(node, _)| node).collect();
+    let row = admin.row(channel.to_owned(), count, on).await;
     Ok(AdminAnswer::of(json!([row])).with_nodes(nodes))
 }
 

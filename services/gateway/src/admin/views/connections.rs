@@ -67,6 +67,10 @@ fn row(node: &str, detail: &ConnectionDetail) -> Value {
         "node": node,
         "transport": detail.transport,
         "protocol": detail.protocol,
+        "sdk": detail.sdk,
+        "sdk_version": detail.sdk_version,
+        "address": detail.address,
+        "bytes_out": detail.bytes_out,
         "connected_at": detail.connected_at,
         "waiting_bytes": detail.waiting_bytes,
         "waiting_since": (detail.waiting_bytes > 0).then(|| unix_ms().saturating_sub(detail.waiting_ms.into())),
@@ -92,6 +96,8 @@ pub(super) async fn connections(admin: &Admin, parameters: &Parameters) -> Resul
         client: text("client"),
         transport: text("transport"),
         channel: text("channel"),
+        address: text("address"),
+        sdk: text("sdk"),
         lagging: parameters.get("lagging").is_some_and(|value| value == "1" || value == "true"),
     };
     if filter == ConnectionFilter::default() {
@@ -122,6 +128,13 @@ pub(super) async fn connection(admin: &Admin, parameters: &Parameters) -> Result
         subscriptions.push(subscription(channel, top.map(|top| top.offset)));
     }
     result["subscriptions"] = subscriptions.into();
+    let asked = admin.ask(None, &InspectQuery::Session { client: client.to_owned() }).await?;
+    // Sessions of older nodes and of other protocols do not tell.
+    if let Some(detail) = asked.iter().filter_map(|node| node.value.as_ref()?.as_object()).next() {
+        for (name, value) in detail {
+            result[name] = value.clone();
+        }
+    }
     Ok(AdminAnswer::of(result).with_nodes(found.nodes))
 }
 

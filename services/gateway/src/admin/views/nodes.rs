@@ -9,7 +9,7 @@ use crate::admin::{
     counters::reason,
     error::AdminError,
     inspector::InspectQuery,
-    report::NodeReport,
+    report::{BrokerReport, NodeReport},
     series::{NAMES, merge},
     state::Admin,
 };
@@ -96,14 +96,29 @@ pub(super) async fn nodes(admin: &Admin) -> Result<AdminAnswer, AdminError> {
 pub(super) async fn broker(admin: &Admin) -> Result<AdminAnswer, AdminError> {
     let mut nodes = admin.ask(None, &InspectQuery::Report { since: None }).await?;
     let reports: Vec<(String, NodeReport)> = parts(&mut nodes);
-    let servers: Vec<Value> = reports
-        .iter()
-        .map(|(node, report)| {
-            let mut value = serde_json::to_value(&report.broker).unwrap_or_default();
-            value["node"] = node.as_str().into();
-            value
-        })
-        .collect();
+    let mut servers: Vec<Value> = Vec::new();
+    for (node, report) in &reports {
+        let rows = report.broker.each.iter().map(|server| serde_json::to_value(server).unwrap_or_default());
+        let mut rows: Vec<Value> = rows.collect();
+        // Within the node, or of an older version, which tells of the broker as a whole.
+        if rows.is_empty() {
+            rows.push(serde_json::to_value(&report.broker).unwrap_or_default());
+        }
+        for mut row in rows {
+            if let Some(fields) = row.as_object_mut() {
+                fields.remove("each");
+                fields.insert("node".to_owned(), node.as_str().into());
+            }
+            servers.push(row);
+        }
+    }
+    let pending =
+        |of: fn(&BrokerReport) -> usize| reports.iter().map(|(_, report)| of(&report.broker)).sum::<usize>();
+    let requests = pending(|broker| broker.pending_requests);
+    let bytes = pending(|broker| broker.pending_bytes);
     let kind = reports.first().map_or("", |(_, report)| report.broker.kind.as_str());
-    Ok(AdminAnswer::of(json!({"kind": kind, "servers": servers})).with_nodes(nodes))
+    Ok(AdminAnswer::of(json!({
+        "kind": kind, "servers": servers, "pending_requests": requests, "pending_bytes": bytes,
+    }))
+    .with_nodes(nodes))
 }

@@ -1,7 +1,9 @@
 //! What operators ask of a worker: connections by a filter with all that is known of each, the subscribers of a channel with their
 //! positions, and the channels with the most subscribers. In the same slices as all scans.
 
-use std::{cell::RefCell, cmp::Reverse, collections::BinaryHeap, ops::Bound, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell, cmp::Reverse, collections::BinaryHeap, net::IpAddr, ops::Bound, sync::Arc, time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
@@ -10,6 +12,7 @@ use super::page::{ENTRIES_PER_LOOK, ENTRY_BYTES, SLICE, Scan, ScanNames, ScanPag
 use crate::{
     hub::{Hub, registry::SessionKey},
     metrics::TrafficCounters,
+    session::{ClientDescription, SessionAnswer, SessionDetail, Signal},
 };
 
 /// Time of a worker that a look at all its channels may take. Those after it are not counted in.
@@ -29,6 +32,10 @@ pub struct ConnectionFilter {
     pub transport: Option<String>,
     /// In this channel.
     pub channel: Option<String>,
+    /// From this address.
+    pub address: Option<String>,
+    /// Of this SDK.
+    pub sdk: Option<String>,
     /// With bytes that wait.
     pub lagging: bool,
 }
@@ -65,6 +72,18 @@ pub struct ConnectionDetail {
     pub waiting_bytes: usize,
     /// The oldest of them is at most so many milliseconds old.
     pub waiting_ms: u32,
+    /// Its address, as far as forwarded addresses are trusted.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// Name of its SDK, as it says.
+    #[serde(default)]
+    pub sdk: Option<String>,
+    /// Version of its SDK, as it says.
+    #[serde(default)]
+    pub sdk_version: Option<String>,
+    /// Bytes that were written to it.
+    #[serde(default)]
+    pub bytes_out: u64,
     /// Number of its channels.
     pub channel_count: usize,
     /// Its channels; in a list the first ones.
@@ -117,6 +136,20 @@ pub enum DetailRequest {
         /// Receives the answer.
         answer: oneshot::Sender<ScanPage<SubscriberDetail>>,
     },
+    /// A ping of a client.
+    Ping {
+        /// Its client id.
+        client: String,
+        /// Receives the place where the time until its pong will be, if the client is on this worker.
+        answer: oneshot::Sender<Option<oneshot::Receiver<Duration>>>,
+    },
+    /// What a session alone knows of itself.
+    Session {
+        /// Its client id.
+        client: String,
+        /// Receives the place where it will be, if the client is on this worker.
+        answer: oneshot::Sender<Option<oneshot::Receiver<SessionDetail>>>,
+    },
     /// Channels with the most subscribers.
     Top {
         /// At most so many.
@@ -140,6 +173,13 @@ impl DetailRequest {
             Self::Subscribers { channel, after, limit, answer } => {
                 Scan::new(SubscriberScan { channel }, &after, limit).answer(hub, traffic, answer).await;
             }
+            Self::Ping { client, answer } => {
+                // The requester may have gone meanwhile; then nobody misses the answer.
+                let _ = answer.send(ask(&hub.borrow(), &client, Signal::Ping));
+            }
+            Self::Session { client, answer } => {
+                let _ = answer.send(ask(&hub.borrow(), &client, Signal::Describe));
+            }
             Self::Top { limit, answer } => {
                 let top = top_channels(hub, traffic, limit, &answer).await;
                 // The requester may have gone meanwhile; then nobody misses the answer.
@@ -147,6 +187,18 @@ impl DetailRequest {
             }
         }
     }
+}
+
+/// Asks the session of a client, if it is on this worker.
+fn ask<T>(
+    hub: &Hub,
+    client: &str,
+    question: impl FnOnce(SessionAnswer<T>) -> Signal,
+) -> Option<oneshot::Receiver<T>> {
+    let session = hub.registry().get(*hub.registry().clients.get(client)?)?;
+    let (sender, answer) = oneshot::channel();
+    session.signal(question(SessionAnswer::new(sender)));
+    Some(answer)
 }
 
 /// Clients of a worker that pass a filter.
@@ -176,11 +228,14 @@ impl ScanSource for DetailScan {
     fn entry(&self, hub: &Hub, client: &str) -> Option<(ConnectionDetail, usize)> {
         let key = *hub.registry().clients.get(client)?;
         let session = hub.registry().get(key)?;
-        let ConnectionFilter { user, transport, channel, lagging, .. } = &self.filter;
+        let ConnectionFilter { user, transport, channel, address, sdk, lagging, .. } = &self.filter;
+        let description = session.description.as_deref();
         let (waiting_bytes, waiting_ms) = session.outbox.waiting();
         let is_wanted = user.as_deref().is_none_or(|user| *session.user == *user)
             && transport.as_deref().is_none_or(|transport| session.transport == transport)
             && channel.as_deref().is_none_or(|channel| session.is_in(channel))
+            && address.as_deref().is_none_or(|wanted| has_address(description, wanted))
+            && sdk.as_deref().is_none_or(|sdk| description.is_some_and(|own| *own.sdk == *sdk))
             && (!lagging || waiting_bytes > 0);
         if !is_wanted {
             return None;
@@ -197,12 +252,27 @@ impl ScanSource for DetailScan {
             connected_at: session.connected_at_ms,
             waiting_bytes,
             waiting_ms,
+            address: description.and_then(|own| Some(own.address?.to_canonical().to_string())),
+            sdk: description.and_then(|own| given(&own.sdk)),
+            sdk_version: description.and_then(|own| given(&own.sdk_version)),
+            bytes_out: session.outbox.written(),
             channel_count: names.len(),
             channels,
         };
         let bytes = 2 * ENTRY_BYTES + 2 * client.len() + detail.user.len() + name_bytes;
         Some((detail, bytes))
     }
+}
+
+fn has_address(description: Option<&ClientDescription>, wanted: &str) -> bool {
+    let own = description.and_then(|description| description.address);
+    own.is_some_and(|own| {
+        wanted.parse::<IpAddr>().is_ok_and(|wanted| wanted.to_canonical() == own.to_canonical())
+    })
+}
+
+fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn channel_detail(hub: &Hub, key: SessionKey, name: &str) -> ChannelDetail {

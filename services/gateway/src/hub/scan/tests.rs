@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod details;
 mod slices;
 
 use std::{cell::Cell, collections::BTreeSet, time::Duration};

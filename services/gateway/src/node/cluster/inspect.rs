@@ -12,7 +12,7 @@ use std::{
 
 use serde::Serialize;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     ClusterMember,
@@ -22,10 +22,13 @@ use super::{
     peers::ClusterError,
     rpc::Recipients,
 };
-use crate::hub::scan::{
-    ScanPage, ScanRequest,
-    detail::{ConnectionDetail, ConnectionFilter, DetailRequest, SubscriberDetail, TopChannels},
-    size_of_channel,
+use crate::{
+    hub::scan::{
+        ScanPage, ScanRequest,
+        detail::{ConnectionDetail, ConnectionFilter, DetailRequest, SubscriberDetail, TopChannels},
+        size_of_channel,
+    },
+    session::SessionDetail,
 };
 
 /// The part of one node in an answer.
@@ -181,6 +184,32 @@ impl ClusterMember {
         };
         self.page_of_workers(request, limit, |_, _| {}, |client, one| 256 + client.len() + one.user.len())
             .await
+    }
+
+    /// Sends a client of this node a ping. The time until its pong; `Some(None)`: none came.
+    ///
+    /// # Errors
+    /// Too many scans are under way, or a worker does not answer in time.
+    pub async fn own_ping(&self, client: &str) -> Result<Option<Option<Duration>>, ClusterError> {
+        let request = |answer| ScanRequest::Detail(DetailRequest::Ping { client: client.to_owned(), answer });
+        let found = self.ask_workers(request).await?.into_iter().flatten().next();
+        let Some(pong) = found else { return Ok(None) };
+        // Outside of the scans: a client that is far away keeps nobody from listing.
+        let limit = self.settings.answer_timeout / 2;
+        Ok(Some(timeout(limit, pong).await.ok().and_then(Result::ok)))
+    }
+
+    /// What the session of a client of this node alone knows of itself; absent also where it is of a kind that tells nothing.
+    ///
+    /// # Errors
+    /// Too many scans are under way, or a worker does not answer in time.
+    pub async fn own_session(&self, client: &str) -> Result<Option<SessionDetail>, ClusterError> {
+        let request =
+            |answer| ScanRequest::Detail(DetailRequest::Session { client: client.to_owned(), answer });
+        let found = self.ask_workers(request).await?.into_iter().flatten().next();
+        let Some(detail) = found else { return Ok(None) };
+        let limit = self.settings.answer_timeout / 2;
+        Ok(timeout(limit, detail).await.ok().and_then(Result::ok))
     }
 
     /// The channels with the most subscribers on this node, the largest first. A channel that is not among those of a worker may

@@ -189,7 +189,7 @@ impl ClientSession {
         match command.request {
             ClientRequest::Connect(_) => self.close(Disconnect::BAD_REQUEST, actions),
             ClientRequest::Pong => {
-                if !self.clock.pings.take_pong() && !self.traits.native_ping {
+                if !self.take_pong(now) && !self.traits.native_ping {
                     self.close(Disconnect::BAD_REQUEST, actions);
                 }
             }

@@ -23,7 +23,7 @@ use crate::{
     memory::ReplyPermit,
     refusal_log::LogCause,
     session::{
-        Action, Actions, Now, Subscribed, Ticket,
+        Action, Actions, ClientDescription, Now, Subscribed, Ticket,
         shared::{
             deadlines::ttl,
             policy::{ClientIdentity, raw_bytes},
@@ -34,6 +34,10 @@ use crate::{
 impl ClientSession {
     pub(super) fn connect(&mut self, id: u32, connect: &Connect<'_>, now: Now, actions: &mut Actions) {
         self.sdk = self.policy.counts.connected(&connect.name, &connect.version);
+        if self.policy.describes_clients {
+            let description = ClientDescription::of_sdk(&connect.name, &connect.version);
+            actions.push(Action::Describe(Box::new(description)));
+        }
         if self.calls.is_some() && self.asks_about_connect(id, connect, actions) {
             return;
         }

@@ -24,7 +24,7 @@ use crate::{
     session::{
         Action, EndedEpoch, Now, SubscribeParams, Subscribed, Ticket,
         shared::{
-            deadlines::{Pings, ttl},
+            deadlines::{AskedPing, Pings, ttl},
             proxied::SessionCalls,
             recovery::{RequestedFeatures, retention},
         },
@@ -237,6 +237,8 @@ pub(super) struct ClientDeadlines {
     /// The time by which the client must be connected; absent once it is.
     pub(super) connect_by: Option<Instant>,
     pub(super) pings: Pings,
+    /// Operators who wait for the pong.
+    pub(super) pinged: Option<Box<AskedPing>>,
     /// The time at which the connection ends unless refreshed, grace included.
     pub(super) expires: Option<Instant>,
     /// The time at which the earliest subscription ends unless refreshed, grace included.
@@ -250,6 +252,7 @@ impl ClientDeadlines {
         Self {
             connect_by: Some(connect_by),
             pings: Pings::default(),
+            pinged: None,
             expires: None,
             subscription_expires: None,
             epochs: None,

@@ -13,6 +13,7 @@ mod lanes;
 mod large_replies;
 mod limits;
 mod options;
+mod pings;
 mod protobuf;
 mod proxied;
 mod receiving;

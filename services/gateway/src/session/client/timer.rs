@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use gorani_auth::TokenError;
 
-use super::{ClientSession, ClientState, OutputFormat};
+use super::{ClientSession, ClientState};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     refusal_log::LogCause,
     session::{
-        Action, Actions, Now, Session,
+        Actions, Now, Session,
         shared::deadlines::{has_expired, is_due, ttl},
     },
 };
@@ -40,20 +40,7 @@ impl ClientSession {
             self.expire_subscriptions(now, actions);
         }
         self.look_at_epochs(now, actions);
-        let settings = &self.policy.settings;
-        // Without pings that answer themselves, a receiver has a transport with a heartbeat, and no way to answer it.
-        let has_pong = self.traits.native_ping || self.traits.format == OutputFormat::Commands;
-        let timeout = has_pong.then_some(settings.pong_timeout);
-        if matches!(self.state, ClientState::Connected)
-            && self.clock.pings.take_due(settings.ping_interval, timeout, now.instant)
-        {
-            if self.traits.native_ping || self.traits.format != OutputFormat::Commands {
-                actions.push(Action::Ping);
-            } else {
-                let form = self.traits.form;
-                actions.reply(form, |out| out.extend_from_slice(form.ping()));
-            }
-        }
+        self.ping_when_due(now, actions);
     }
 
     /// A new token for the connection.

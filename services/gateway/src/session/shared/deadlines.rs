@@ -7,13 +7,22 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use crate::{random, session::Now};
+use crate::{
+    random,
+    session::{Now, SessionAnswer},
+};
 
 /// The next ping of a connection, and the pong it waits for. Nothing is due before [`Pings::start`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::session) struct Pings {
     next_ping: Option<Instant>,
     pong_by: Option<Instant>,
+}
+
+/// A pong for which an operator waits.
+pub(in crate::session) struct AskedPing {
+    pub(in crate::session) since: Instant,
+    pub(in crate::session) answer: SessionAnswer<Duration>,
 }
 
 impl Pings {
@@ -36,6 +45,22 @@ impl Pings {
             self.pong_by = timeout.map(|timeout| now + timeout).or(self.pong_by);
         }
         is_due
+    }
+
+    /// Takes a ping before it is due; the next one comes an interval later. False if a pong is awaited already: a second ping would
+    /// have a second pong, for which nobody waits.
+    pub(in crate::session) fn take_now(
+        &mut self,
+        interval: Duration,
+        timeout: Duration,
+        now: Instant,
+    ) -> bool {
+        let is_free = self.pong_by.is_none();
+        if is_free {
+            self.next_ping = Some(now + interval);
+            self.pong_by = Some(now + timeout);
+        }
+        is_free
     }
 
     /// Gives the client so much time for its pong, from now on.

@@ -48,6 +48,8 @@ pub struct Policy {
     pub proxy_counts: Arc<ProxyCounts>,
     /// Some endpoint of hooks is sent what the backend keeps with a connection.
     pub hooks_want_meta: bool,
+    /// Operators may look at single clients.
+    pub describes_clients: bool,
     /// Time that a session has for calls under way when the node goes down.
     pub call_grace: Duration,
     /// Limits and times.
@@ -81,8 +83,7 @@ impl From<Denial> for Refused {
 }
 
 impl Policy {
-    /// Takes the policy that a reload has put in the place of this one. Called at the beginning of a session's turn, so that all of the
-    /// turn has the same. Where nothing was replaced it is one look.
+    /// Takes the policy that a reload has put in the place of this one: at the beginning of a turn, so that all of it has the same.
     pub fn renew(policy: &mut Arc<Self>) {
         if let Some(current) = policy.replaced_by.get().and_then(Weak::upgrade) {
             *policy = current.read().clone();
@@ -285,8 +286,7 @@ impl Policy {
         })
     }
 
-    /// The options of a channel for a backend that publishes into it, whom no rule concerns but that there is such a channel. The
-    /// caller logs a refusal.
+    /// The options of a channel for a backend that publishes into it: it only has to be one. The caller logs a refusal.
     pub(in crate::session) fn options_for_backend(&self, channel: &str) -> Result<ChannelOptions, Denial> {
         let granted = self.rules.server_side(channel, None);
         granted.map(|granted| granted.options).map_err(|denied| {
