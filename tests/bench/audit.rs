@@ -16,14 +16,14 @@ pub(crate) mod watch;
 
 use std::{
     collections::HashSet,
-    io,
+    fs, io,
     path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::{Args, ValueEnum as _};
@@ -38,7 +38,10 @@ use self::{
     verdict::Verdict,
     watch::Watch,
 };
-use crate::report;
+use crate::{
+    plot::{self, Panel, Windows},
+    report,
+};
 
 /// Backends that publish at the same time; each waits for its answers.
 const BACKENDS: u32 = 20;
@@ -46,8 +49,8 @@ const BACKENDS: u32 = 20;
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// How often something that must come is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Warnings of each node that are shown when something is wrong.
-const WARNINGS_TOLD: usize = 20;
+/// Seconds of a window whose percentiles are a point of the figure.
+const WINDOW: f64 = 0.5;
 /// Part of the load that comes before the fault.
 const BEFORE: f64 = 0.3;
 
@@ -81,17 +84,27 @@ pub(crate) struct AuditFlags {
     /// Scenarios at the same time, each with a cluster of its own
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     parallel: u8,
-    /// The binary of another version: one node begins with it, then all are rolled to this version, back to it, and to this one again
+    /// The binary of another version: all nodes begin with it, are rolled to this version one by one, and back, all under load
     #[arg(long)]
     mixed: Option<PathBuf>,
     /// Write a dated file under tests/bench/results
     #[arg(long)]
     write: bool,
+    /// The result file's name
+    #[arg(long, default_value = "audit")]
+    name: String,
 }
 
 pub(crate) fn run(flags: &AuditFlags) -> io::Result<()> {
     let load = report::load();
-    gorani_tests::binary::node();
+    let own = gorani_tests::binary::node();
+    if let Some(other) = &flags.mixed
+        && fs::read(other)? == fs::read(own)?
+    {
+        return Err(io::Error::other(
+            "--mixed names the binary of this version, so two versions would not meet",
+        ));
+    }
     let is_all = flags.scenario.is_empty() && flags.hooks.is_empty() && flags.mixed.is_none();
     let mut scenarios = if is_all { Scenario::value_variants().to_vec() } else { flags.scenario.clone() };
     scenarios.extend(flags.mixed.as_ref().map(|_| Scenario::Mixed));
@@ -122,7 +135,12 @@ pub(crate) fn run(flags: &AuditFlags) -> io::Result<()> {
     );
     println!("{load}\n{text}");
     if flags.write {
-        println!("written to {}", report::write_text("audit", &load, &text)?.display());
+        let path = report::write_text(&flags.name, &load, &text)?;
+        plot::write_beside(&path, &[verdict::figure(&verdicts)])?;
+        println!("written to {}", path.display());
+    } else if !verdicts.is_empty() {
+        // A figure that cannot be drawn is a fault, also where none is kept.
+        verdict::figure(&verdicts).svg()?;
     }
     let failed =
         verdicts.iter().filter(|verdict| !verdict.is_good()).map(|verdict| verdict.scenario.as_str());
@@ -167,6 +185,8 @@ struct Audit<'a> {
     scenario: Scenario,
     ledger: Arc<Ledger>,
     records: Vec<Arc<Mutex<Record>>>,
+    /// The beginning of the load.
+    began: Instant,
 }
 
 /// The subscribers' thread; it ends when this is dropped.
@@ -188,18 +208,19 @@ impl<'a> Audit<'a> {
     fn new(flags: &'a AuditFlags, scenario: Scenario) -> Self {
         let ledger = Arc::new(Ledger::new(flags.channels.into()));
         let records = (0..flags.subscribers).map(|_| Arc::default()).collect();
-        Self { flags, scenario, ledger, records }
+        Self { flags, scenario, ledger, records, began: Instant::now() }
     }
 
-    fn run(self) -> io::Result<Verdict> {
+    fn run(mut self) -> io::Result<Verdict> {
         let other = self.flags.mixed.as_deref().filter(|_| self.scenario == Scenario::Mixed);
-        let mut cluster = Cluster::start_mixed(self.scenario.kind(), other);
+        let mut cluster = Cluster::start(self.scenario.kind(), other);
         let nodes = cluster.addresses();
         let listening = self.listen(&nodes)?;
         until("everybody is subscribed", || {
             self.records.iter().all(|record| record.lock().unwrap().is_subscribed)
         });
         let watch = Watch::start(&nodes);
+        self.began = Instant::now();
         let (stop, every) =
             (Arc::new(AtomicBool::new(false)), Duration::from_secs(1) * BACKENDS / self.flags.rate);
         let backends: Vec<_> = (0..BACKENDS)
@@ -226,7 +247,7 @@ impl<'a> Audit<'a> {
         drop(watch);
         let verdict = self.verdict(&streams, &faults, readiness, complaints);
         if !verdict.is_good() {
-            tell_warnings(&cluster);
+            cluster.tell_warnings();
         }
         Ok(verdict)
     }
@@ -304,9 +325,16 @@ impl<'a> Audit<'a> {
         let accepted: Vec<_> = self.ledger.channels.iter().map(ledger::Channel::accepted).collect();
         let mut counts = Counts::default();
         let (mut recoveries, mut reconnects, mut insufficient) = (Vec::new(), 0, 0);
+        let mut times = Windows::default();
+        let since = |moment: Instant| moment.saturating_duration_since(self.began).as_secs_f64();
         for (index, record) in self.records.iter().enumerate() {
             let record = record.lock().unwrap();
             let accepted = &accepted[self.channel_of(index)];
+            for (sent, received) in
+                record.publications().filter_map(|(number, at)| Some((accepted.get(&number)?.sent, at)))
+            {
+                times.add(since(sent), received.saturating_duration_since(sent).as_secs_f64() * 1e3);
+            }
             check(&record, accepted, &mut counts);
             recoveries.extend(faults.iter().filter_map(|fault| recovery(&record, accepted, fault.served)));
             reconnects += record.reconnects;
@@ -343,26 +371,19 @@ impl<'a> Audit<'a> {
             down: readiness.down,
             up: readiness.up,
             complaints,
-        }
-    }
-}
-
-/// What the nodes wrote that something is wrong, the newest.
-fn tell_warnings(cluster: &Cluster) {
-    for (index, node) in cluster.nodes.iter().enumerate() {
-        let output = node.output();
-        let warnings: Vec<&str> =
-            output.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
-        for line in warnings.iter().rev().take(WARNINGS_TOLD).rev() {
-            eprintln!("audit: node {index}: {line}");
+            latencies: Panel {
+                title: self.scenario.name(),
+                series: times.series("", WINDOW),
+                faults: faults.iter().map(|fault| [since(fault.began), since(fault.ended)]).collect(),
+            },
         }
     }
 }
 
 fn eventually(mut holds: impl FnMut() -> bool) -> bool {
-    let give_up = std::time::Instant::now() + SETTLED_WITHIN;
+    let give_up = Instant::now() + SETTLED_WITHIN;
     while !holds() {
-        if std::time::Instant::now() > give_up {
+        if Instant::now() > give_up {
             return false;
         }
         thread::sleep(LOOK_EVERY);

@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 
 use crate::{
     plan::Plan,
+    plot::{Axis, Figure, Panel, Scale, Series},
     publisher::Publisher,
     report::{Goal, Row},
     server::{Kind, Server},
@@ -28,8 +29,75 @@ struct Side {
 }
 
 /// With subscribers of the client protocol.
-pub(crate) fn measure(plan: &Plan, progress: &ProgressBar) -> io::Result<Vec<Row>> {
-    of_protocol("", Server::target, plan, progress)
+pub(crate) fn measure(
+    plan: &Plan,
+    progress: &ProgressBar,
+    figures: &mut Vec<Figure>,
+) -> io::Result<Vec<Row>> {
+    let rows = of_protocol("", Server::target, plan, progress)?;
+    let measured = plan
+        .payloads_bytes
+        .iter()
+        .flat_map(|payload| plan.in_flight.iter().map(move |(at_once, _)| (*payload, *at_once)));
+    let points: Vec<CpuPoint> = measured
+        .zip(&rows)
+        .map(|((payload_bytes, in_flight), row)| CpuPoint {
+            payload_bytes,
+            in_flight,
+            medians: [row.gateway.median(), row.stock.median()],
+        })
+        .collect();
+    figures.push(cpu_figure(plan.subscribers, plan.names(), &points));
+    Ok(rows)
+}
+
+/// What a delivery cost both servers, in microseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CpuPoint {
+    pub(crate) payload_bytes: usize,
+    pub(crate) in_flight: u64,
+    pub(crate) medians: [f64; 2],
+}
+
+/// A line for each server and payload.
+pub(crate) fn cpu_figure(subscribers: usize, names: [&str; 2], points: &[CpuPoint]) -> Figure {
+    let mut places: Vec<u64> = points.iter().map(|point| point.in_flight).collect();
+    places.sort_unstable();
+    places.dedup();
+    let place_of = |point: &CpuPoint| places.iter().position(|place| *place == point.in_flight);
+    let mut series = Vec::new();
+    for of_payload in points.chunk_by(|one, other| one.payload_bytes == other.payload_bytes) {
+        for (server, name) in names.iter().enumerate() {
+            let points =
+                of_payload.iter().filter_map(|point| Some((place_of(point)? as f64, point.medians[server])));
+            series.push(Series {
+                name: format!("{name}, {} B", of_payload[0].payload_bytes),
+                points: points.collect(),
+            });
+        }
+    }
+    let told: Vec<String> = points
+        .iter()
+        .map(|point| {
+            let CpuPoint { payload_bytes, in_flight, medians: [mine, other] } = point;
+            format!(
+                "{payload_bytes} B, {in_flight} in flight: {} {mine:.2}, {} {other:.2}",
+                names[0], names[1]
+            )
+        })
+        .collect();
+    Figure {
+        name: "cpu",
+        title: format!("CPU of a delivery to {subscribers} subscribers"),
+        description: format!("Medians in microseconds. {}.", told.join(". ")),
+        x: Axis {
+            label: "publications in flight".to_owned(),
+            places: places.iter().map(u64::to_string).collect(),
+        },
+        y: "CPU, µs".to_owned(),
+        scale: Scale::FromZero,
+        panels: vec![Panel { series, ..Panel::default() }],
+    }
 }
 
 /// With subscribers of STOMP. The baseline stays what it is.

@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 
 use crate::{
     plan::{LatencyPlan, Plan},
+    plot::{Axis, Figure, Panel, Scale, Windows},
     publisher::Publisher,
     report::Row,
     server::{Kind, Server},
@@ -21,6 +22,10 @@ const PAYLOAD_BYTES: usize = 128;
 /// The kernel wakes a waiting thread on whole milliseconds; closer to the next publication the client looks
 /// without waiting.
 const LOOK_WITHOUT_WAITING: Duration = Duration::from_millis(2);
+/// The percentiles of the figure are those of so long, or of a part of a shorter repeat.
+const WINDOW: Duration = Duration::from_millis(250);
+/// Windows of a repeat at least.
+const WINDOWS: f64 = 4.0;
 /// Publications before the counted ones.
 const WARM_UP: u64 = 20;
 
@@ -30,21 +35,28 @@ struct Side {
     published: u64,
 }
 
-pub(crate) fn measure(plan: &Plan, progress: &ProgressBar) -> io::Result<Vec<Row>> {
+pub(crate) fn measure(
+    plan: &Plan,
+    progress: &ProgressBar,
+    figures: &mut Vec<Figure>,
+) -> io::Result<Vec<Row>> {
     let LatencyPlan { subscribers, per_second, .. } = plan.latency;
     progress.set_message(format!("latency at {per_second}/s to {subscribers}"));
     let mut sides = [Side::prepare(Kind::Gateway, plan)?, Side::prepare(Kind::Stock, plan)?];
     let mut p50 = [Sample::default(), Sample::default()];
     let mut p99 = [Sample::default(), Sample::default()];
-    for _ in 0..plan.repeats {
+    let mut windows = [Windows::default(), Windows::default()];
+    for repeat in 0..plan.repeats {
+        let before = plan.latency.lasting.as_secs_f64() * repeat as f64;
         for (at, side) in sides.iter_mut().enumerate() {
-            let nanoseconds = side.latencies(plan.latency)?;
+            let nanoseconds = side.latencies(plan.latency, before, &mut windows[at])?;
             p50[at].push(percentile(&nanoseconds, 50) / 1e3);
             p99[at].push(percentile(&nanoseconds, 99) / 1e3);
         }
         sides.iter_mut().try_for_each(|side| side.swarm.rest())?;
         progress.inc(1);
     }
+    figures.push(figure(plan, &windows, [&p50, &p99]));
     let row = |name: &str, [gateway, stock]: [Sample; 2]| Row {
         what: format!("latency at {per_second}/s to {subscribers} subscribers, {name}"),
         unit: "µs",
@@ -55,6 +67,29 @@ pub(crate) fn measure(plan: &Plan, progress: &ProgressBar) -> io::Result<Vec<Row
     Ok(vec![row("p50", p50), row("p99", p99)])
 }
 
+fn figure(plan: &Plan, windows: &[Windows; 2], [p50, p99]: [&[Sample; 2]; 2]) -> Figure {
+    let LatencyPlan { subscribers, per_second, lasting } = plan.latency;
+    let [mine, other] = plan.names();
+    let length = (lasting.as_secs_f64() / WINDOWS).min(WINDOW.as_secs_f64());
+    let mut series = windows[0].series(&format!("{mine} "), length);
+    series.extend(windows[1].series(&format!("{other} "), length));
+    let told = |at: usize| format!("p50 {}, p99 {}", p50[at], p99[at]);
+    Figure {
+        name: "latency",
+        title: format!("Latency at {per_second} publications a second to {subscribers} subscribers"),
+        description: format!(
+            "Percentiles in microseconds over the seconds of all {} repeats, one after the other. {mine}: {}. {other}: {}.",
+            plan.repeats,
+            told(0),
+            told(1)
+        ),
+        x: Axis { label: "seconds of measurement".to_owned(), places: Vec::new() },
+        y: "latency, µs".to_owned(),
+        scale: Scale::Decades,
+        panels: vec![Panel { series, ..Panel::default() }],
+    }
+}
+
 impl Side {
     fn prepare(kind: Kind, plan: &Plan) -> io::Result<Self> {
         let server = Server::start(kind, plan.start);
@@ -62,8 +97,8 @@ impl Side {
         Ok(Self { server, swarm, published: 0 })
     }
 
-    /// Every delivery's time in nanoseconds, sorted.
-    fn latencies(&mut self, plan: LatencyPlan) -> io::Result<Vec<u32>> {
+    /// Every delivery's time in nanoseconds, sorted. `before`: seconds of the repeats before this one.
+    fn latencies(&mut self, plan: LatencyPlan, before: f64, windows: &mut Windows) -> io::Result<Vec<u32>> {
         let request = self.server.publish_request(PAYLOAD_BYTES);
         // A new one each time: servers close a keep-alive connection that rests while the other has its turn.
         let mut publisher = Publisher::connect(self.server.address())?;
@@ -100,7 +135,10 @@ impl Side {
                 let now = Instant::now();
                 for number in from..to {
                     if let Some(written) = written.get((number - first) as usize) {
-                        nanoseconds.push(now.duration_since(*written).as_nanos() as u32);
+                        let took = now.duration_since(*written);
+                        nanoseconds.push(took.as_nanos() as u32);
+                        let at = before + written.duration_since(start).as_secs_f64();
+                        windows.add(at, took.as_secs_f64() * 1e6);
                     }
                 }
             })?;

@@ -22,12 +22,14 @@ mod audit;
 mod client_process;
 mod connections;
 mod crowd;
+mod draw;
 mod fanout;
 mod frames;
 mod instructions;
 mod latency;
 mod listing;
 mod plan;
+mod plot;
 mod progress;
 mod publish;
 mod publisher;
@@ -45,7 +47,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use gorani_tests::process::pin_to_core;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{plan::Plan, report::Row, server::Start};
+use crate::{plan::Plan, plot::Figure, report::Row, server::Start};
 
 /// Measures the node beside a stock actix-web server. Build it with --release.
 #[derive(Debug, Parser)]
@@ -97,6 +99,8 @@ enum Program {
     Audit(audit::AuditFlags),
     /// A backend that is asked and told, and clients that return all at once to one that is slow
     Backend(asked::BackendFlags),
+    /// The figure of a result that was written before there were figures
+    Draw(draw::DrawFlags),
     /// Hostile clients from ten addresses, and what honest clients notice of them
     Attack(attack::AttackFlags),
     /// The subscribers of one node of a crowd
@@ -150,6 +154,7 @@ fn main() -> ExitCode {
         None => run(&flags),
         Some(Program::Audit(flags)) => audit::run(flags),
         Some(Program::Attack(flags)) => attack::run(flags),
+        Some(Program::Draw(flags)) => draw::run(flags),
         Some(Program::Backend(flags)) => asked::run(flags),
         Some(Program::BackendClient(flags)) => asked::client::run(flags),
         Some(Program::Transports(flags)) => transports::run(flags),
@@ -174,8 +179,8 @@ fn run(flags: &Flags) -> io::Result<()> {
     // Kept until the program ends: every server that is started is told of it.
     let old = flags.old.clone().map(|old| &*Box::leak(old.into_boxed_path()));
     let start = Start { pinned, shared_text: flags.shared_text, old };
-    let names = if old.is_some() { ["new", "old"] } else { ["gateway", "stock"] };
     let plan = if flags.smoke { Plan::smoke(start) } else { Plan::full(flags.repeats.into(), start) };
+    let names = plan.names();
     let load = report::load();
     // Built before anything is pinned or timed.
     gorani_tests::binary::node();
@@ -190,6 +195,7 @@ fn run(flags: &Flags) -> io::Result<()> {
     );
     progress.enable_steady_tick(std::time::Duration::from_millis(250));
     let mut rows: Vec<Row> = Vec::new();
+    let mut figures: Vec<Figure> = Vec::new();
     for part in Part::value_variants().iter().copied() {
         let is_asked = match part {
             _ if !flags.only.is_empty() => flags.only.contains(&part),
@@ -201,11 +207,11 @@ fn run(flags: &Flags) -> io::Result<()> {
             continue;
         }
         let measured = match part {
-            Part::Fanout => fanout::measure(&plan, &progress),
+            Part::Fanout => fanout::measure(&plan, &progress, &mut figures),
             Part::Stomp => fanout::measure_stomp(&plan, &progress),
-            Part::Memory => connections::measure(&plan, &progress),
+            Part::Memory => connections::measure(&plan, &progress, &mut figures),
             Part::Publish => publish::measure(&plan, &progress),
-            Part::Latency => latency::measure(&plan, &progress),
+            Part::Latency => latency::measure(&plan, &progress, &mut figures),
             Part::Listing => listing::measure(&plan, &progress),
             Part::Instructions => instructions::measure(&flags.measure, &plan, &progress),
         };
@@ -231,7 +237,11 @@ fn run(flags: &Flags) -> io::Result<()> {
         let notes =
             if pinned { "- server on core 0, load client on core 1\n" } else { "- not pinned to cores\n" };
         let path = report::write_file(&flags.name, plan.repeats, &rows, names, &load, notes)?;
+        plot::write_beside(&path, &figures)?;
         println!("written to {}", path.display());
+    } else {
+        // A figure that cannot be drawn is a fault, also where none is kept.
+        figures.iter().try_for_each(|figure| figure.svg().map(drop))?;
     }
     Ok(())
 }

@@ -46,6 +46,11 @@ pub(crate) struct LatencyPlan {
 }
 
 impl Plan {
+    /// What is compared: the node and the baseline, or a new and an old node.
+    pub(crate) fn names(&self) -> [&'static str; 2] {
+        if self.start.old.is_some() { ["new", "old"] } else { ["gateway", "stock"] }
+    }
+
     /// The measurement whose numbers are kept.
     pub(crate) fn full(repeats: usize, start: Start) -> Self {
         Self {

@@ -29,6 +29,7 @@ pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod redis_cluster;
+pub mod redis_data;
 pub mod sockjs;
 pub mod stomp;
 pub mod stream;

@@ -105,12 +105,12 @@ impl Node {
     /// # Panics
     /// As [`Node::start`].
     pub fn start_with_files(settings: Settings, files: u64) -> Self {
-        let mut node = Self::spawn_program(&binary::node(), settings, Some(files));
+        let mut node = Self::spawn_program(&binary::next_node(), settings, Some(files));
         node.wait_ready();
         node
     }
 
-    /// As [`Node::start`], of another binary than [`binary::node`].
+    /// As [`Node::start`], of another binary than [`binary::next_node`].
     ///
     /// # Panics
     /// As [`Node::start`].
@@ -122,7 +122,7 @@ impl Node {
 
     /// As [`Node::start`], without waiting for readiness.
     pub fn spawn(settings: Settings) -> Self {
-        Self::spawn_program(&binary::node(), settings, None)
+        Self::spawn_program(&binary::next_node(), settings, None)
     }
 
     fn spawn_program(program: &Path, settings: Settings, file_limit: Option<u64>) -> Self {

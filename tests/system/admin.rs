@@ -3,9 +3,11 @@
 //!
 //! - [`entry`]: logins, cookies, other sites, roles, the limit of wrong passwords.
 //! - [`cluster`]: three nodes and a Redis.
+//! - [`mixed`]: nodes of other versions.
 
 mod cluster;
 mod entry;
+mod mixed;
 
 use std::{
     io::Write,

@@ -4,11 +4,13 @@
 //! - [`orders`], [`pages`]: the API on the whole cluster.
 //! - [`deaths`]: nodes that die.
 //! - [`explain`]: why a user got a publication or did not.
+//! - [`golden`]: what nodes of released versions have written.
 //! - [`holders`]: the limit of a user's connections.
 //! - [`users`]: clients with a user id.
 
 mod deaths;
 mod explain;
+mod golden;
 mod holders;
 mod orders;
 mod pages;

@@ -2,7 +2,7 @@
 //! `docs/protocols/http.md` §13, `docs/protocols/sockjs.md` §8.
 
 mod emulation;
-mod gate;
+pub(crate) mod gate;
 mod sockjs;
 
 use std::net::SocketAddr;
@@ -73,7 +73,7 @@ fn answer(mut socket: RawSocket) -> (Head, String) {
 }
 
 /// A session of the client protocol over `http_stream`.
-struct Stream {
+pub(crate) struct Stream {
     socket: RawSocket,
     session: String,
     node: String,
@@ -82,7 +82,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn open(address: SocketAddr) -> Self {
+    pub(crate) fn open(address: SocketAddr) -> Self {
         let body = json!({"id": 1, "connect": {}}).to_string();
         let mut socket = send(address, "POST", "/connection/http_stream", "", &body);
         assert_eq!(socket.read_head().unwrap().status, 200);
@@ -128,7 +128,7 @@ impl Stream {
     }
 
     /// Sends a command through a node; the status.
-    fn post(&mut self, through: SocketAddr, name: &str, params: Value) -> u16 {
+    pub(crate) fn post(&mut self, through: SocketAddr, name: &str, params: Value) -> u16 {
         let body = self.command(name, params);
         emulate(through, &body).0.status
     }

@@ -33,6 +33,7 @@ use self::{
         hook_nodes::HookNodes,
         presence::{Presence, UserConnectionLimit},
         secret::ClusterSecrets,
+        versions::DistantVersion,
     },
     keys::KeyFetcher,
     lifecycle::{Lifecycle, OpenResponses},
@@ -117,6 +118,9 @@ pub enum NodeError {
     /// The broker cannot be started.
     #[error("broker: {0}")]
     Broker(#[from] BrokerError),
+    /// The cluster has nodes of a distant version.
+    #[error(transparent)]
+    Version(#[from] DistantVersion),
 }
 
 impl Node {
@@ -235,6 +239,7 @@ impl Node {
                 cluster: Arc::downgrade(&node.cluster),
             }))
             .await?;
+        node.cluster.refuse_distant_versions().await?;
         node.open_hooks().await?;
         node.tasks.spawn(node.cluster.clone().read_inbox(mail));
         node.tasks.spawn(node.secrets.clone().keep());

@@ -22,6 +22,8 @@ const QUORUM: usize = 2;
 /// How long something may take to be as it should.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// Warnings of each node that are shown when something is wrong.
+pub(super) const WARNINGS_TOLD: usize = 20;
 
 /// Every publication of a run is kept; a recovery brings 300 at most.
 const NAMESPACES: &str = r#"[{ name = "audit", history_size = 100000, history_ttl = "1h", force_recovery = true, allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }]"#;
@@ -53,26 +55,23 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it and waits until every part is ready.
-    pub(crate) fn start(kind: Kind) -> Self {
-        Self::start_with(kind, |_, settings| settings)
-    }
-
-    /// The same, with node 0 of another binary.
-    pub(crate) fn start_mixed(kind: Kind, other: Option<&Path>) -> Self {
-        let mut cluster = Self::start(kind);
-        if let Some(other) = other {
-            let node = &mut cluster.nodes[0];
-            node.kill();
-            node.set_program(other);
-            node.restart();
-            node.wait_ready();
-        }
-        cluster
+    /// Starts it, of this version or of the one whose binary is given, and waits until every part is ready.
+    pub(crate) fn start(kind: Kind, program: Option<&Path>) -> Self {
+        Self::start_nodes(kind, |_, settings| match program {
+            Some(program) => Node::start_program(program, settings),
+            None => Node::start(settings),
+        })
     }
 
     /// The same, with more settings for each node. A node with `http.tls` is not asked whether it is ready.
     pub(crate) fn start_with(kind: Kind, more: impl Fn(usize, Settings) -> Settings) -> Self {
+        Self::start_nodes(kind, |index, settings| {
+            let settings = more(index, settings);
+            if settings.text().contains("http.tls.") { Node::spawn(settings) } else { Node::start(settings) }
+        })
+    }
+
+    fn start_nodes(kind: Kind, start: impl Fn(usize, Settings) -> Node) -> Self {
         let mut proxy = None;
         let mut settings = Settings::open()
             .set("http.workers", "2")
@@ -119,12 +118,20 @@ impl Cluster {
             };
             settings.clone().set("broker.redis.url", format!("\"redis://{address}\""))
         };
-        let nodes = (0..NODES).map(|index| {
-            let settings = more(index, settings(index));
-            if settings.text().contains("http.tls.") { Node::spawn(settings) } else { Node::start(settings) }
-        });
-        let nodes = nodes.collect();
+        let nodes = (0..NODES).map(|index| start(index, settings(index))).collect();
         Self { nodes, redis, replica, proxy, _others: others }
+    }
+
+    /// Shows what the nodes wrote that something is wrong, the newest.
+    pub(crate) fn tell_warnings(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let output = node.output();
+            let warnings: Vec<&str> =
+                output.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+            for line in warnings.iter().rev().take(WARNINGS_TOLD).rev() {
+                eprintln!("audit: node {index}: {line}");
+            }
+        }
     }
 
     /// Where the nodes listen.

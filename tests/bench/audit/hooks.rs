@@ -27,7 +27,7 @@ use self::{
     receiver::Receiver,
     scenario::{HookFault, Lengths},
 };
-use super::{AuditFlags, BEFORE, cluster::Cluster, eventually, tell_warnings};
+use super::{AuditFlags, BEFORE, cluster::Cluster, eventually};
 
 /// Users, each with several clients.
 const USERS: usize = 12;
@@ -65,7 +65,7 @@ impl HookVerdict {
     }
 
     pub(super) fn tell(&self) {
-        for complaint in self.complaints.iter().take(super::WARNINGS_TOLD) {
+        for complaint in self.complaints.iter().take(super::cluster::WARNINGS_TOLD) {
             eprintln!("audit: hooks {}: {complaint}", self.scenario);
         }
     }
@@ -149,7 +149,7 @@ pub(super) fn run(flags: &AuditFlags, scenario: HookScenario) -> io::Result<Hook
         }
     });
     if !verdict.is_good() {
-        tell_warnings(&cluster);
+        cluster.tell_warnings();
     }
     Ok(verdict)
 }

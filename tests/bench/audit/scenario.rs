@@ -44,7 +44,7 @@ pub(crate) enum Scenario {
     BlackHole,
     /// SIGTERM of each node in turn: it drains, and is started again
     RollingRestart,
-    /// Node 0 of another version (`--mixed`): all nodes are rolled to this version one by one, and back to the other one
+    /// All nodes are of another version (`--mixed`), are rolled to this one node by node, and back
     #[value(skip)]
     Mixed,
 }
@@ -131,7 +131,7 @@ impl Scenario {
             Self::RollingRestart => (0..NODES).map(|index| restart(cluster, index, lengths)).collect(),
             Self::Mixed => {
                 let own = gorani_tests::binary::node();
-                let versions = [Some(own.as_path()), other, Some(own.as_path())];
+                let versions = [Some(own.as_path()), other];
                 let steps = versions
                     .into_iter()
                     .flatten()
@@ -139,7 +139,10 @@ impl Scenario {
                 steps
                     .map(|(program, index)| {
                         cluster.nodes[index].set_program(program);
-                        restart(cluster, index, lengths)
+                        let fault = restart(cluster, index, lengths);
+                        // The two versions have the load together for a while.
+                        thread::sleep(lengths.away);
+                        fault
                     })
                     .collect()
             }

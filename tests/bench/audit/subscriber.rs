@@ -61,6 +61,14 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// The numbers of what it was given, each with the moment.
+    pub(crate) fn publications(&self) -> impl Iterator<Item = (u32, Instant)> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Publication { number, at, .. } => Some((*number, *at)),
+            Entry::Told { .. } => None,
+        })
+    }
+
     /// True if this was the last publication that it had.
     pub(crate) fn had_last(&self, newest: u32) -> bool {
         let last = self.entries.iter().rev().find_map(|entry| match entry {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::check::Counts;
+use crate::plot::{Axis, Figure, Panel, Scale};
 
 /// What the columns say.
 pub(crate) const LEGEND: &str = "\
@@ -32,6 +33,8 @@ pub(crate) struct Verdict {
     pub(crate) down: Vec<Duration>,
     pub(crate) up: Vec<Duration>,
     pub(crate) complaints: Vec<String>,
+    /// From sending to receiving, over the time of the run.
+    pub(crate) latencies: Panel,
 }
 
 impl Verdict {
@@ -109,6 +112,26 @@ pub(crate) fn table(verdicts: &[Verdict]) -> Vec<Vec<String>> {
     ];
     let head = head.map(str::to_owned).to_vec();
     std::iter::once(head).chain(verdicts.iter().map(Verdict::cells)).collect()
+}
+
+/// How long deliveries took while something broke, a panel for each scenario.
+pub(crate) fn figure(verdicts: &[Verdict]) -> Figure {
+    let told: Vec<String> = verdicts
+        .iter()
+        .map(|verdict| format!("{}: {} delivered", verdict.scenario, verdict.counts.delivered))
+        .collect();
+    Figure {
+        name: "latency",
+        title: "From the first attempt to publish to the subscriber, while things break".to_owned(),
+        description: format!(
+            "Percentiles in milliseconds by the second of publishing; the coloured part is the fault. {}.",
+            told.join(", ")
+        ),
+        x: Axis { label: "seconds".to_owned(), places: Vec::new() },
+        y: "latency, ms".to_owned(),
+        scale: Scale::Decades,
+        panels: verdicts.iter().map(|verdict| verdict.latencies.clone()).collect(),
+    }
 }
 
 fn seconds(time: Duration) -> String {

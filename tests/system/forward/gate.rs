@@ -13,14 +13,14 @@ use serde_json::json;
 use super::{Stream, answer, send, settings};
 
 /// Passes bytes on to a node and keeps those that go to it.
-struct Tap {
-    address: SocketAddr,
+pub(crate) struct Tap {
+    pub(crate) address: SocketAddr,
     node: Arc<Mutex<Option<SocketAddr>>>,
     caught: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Tap {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (node, caught) = (Arc::<Mutex<Option<SocketAddr>>>::default(), Arc::<Mutex<Vec<u8>>>::default());
@@ -35,6 +35,16 @@ impl Tap {
             }
         });
         Self { address, node, caught }
+    }
+
+    /// The node behind it.
+    pub(crate) fn lead_to(&self, node: SocketAddr) {
+        *self.node.lock().unwrap() = Some(node);
+    }
+
+    /// What came so far.
+    pub(crate) fn caught(&self) -> Vec<u8> {
+        self.caught.lock().unwrap().clone()
     }
 }
 
@@ -53,7 +63,7 @@ fn what_was_sealed_is_taken_once_and_only_as_it_was() {
     let redis = Redis::start();
     let tap = Tap::start();
     let owner = Node::start(settings(&redis).set("cluster.advertise", format!("\"{}\"", tap.address)));
-    *tap.node.lock().unwrap() = Some(owner.address());
+    tap.lead_to(owner.address());
     let edge = Node::start(settings(&redis));
     let third = Node::start(settings(&redis));
     let mut stream = Stream::open(owner.address());
@@ -62,7 +72,7 @@ fn what_was_sealed_is_taken_once_and_only_as_it_was() {
     assert_eq!(stream.post(edge.address(), "publish", json!({"channel": "open:a", "data": "once"})), 204);
     assert_eq!(stream.publication(), "once");
 
-    let caught = String::from_utf8(tap.caught.lock().unwrap().clone()).unwrap();
+    let caught = String::from_utf8(tap.caught()).unwrap();
     let request = &caught[caught.rfind("POST ").unwrap()..];
     assert!(request.contains("once"), "{request}");
     let refused = |address: SocketAddr, request: &str| {

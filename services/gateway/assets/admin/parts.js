@@ -98,7 +98,7 @@ export function Notes({ of }) {
   const versions = new Set(nodes.map((node) => node.version).filter(Boolean));
   return html`<div class="notes" role="status">
     ${of.error && html`<p class="note bad">${errorText(of.error)}${of.at || answers.length > 0 ? ` ${t("notes.stale")}` : ""}</p>`}
-    ${silent.map((node) => html`<p class="note bad" key=${node.id}>${t("notes.silent", { node: visible(nodeName(node)) })}</p>`)}
+    ${silent.map((node) => html`<p class="note bad" key=${node.id}>${t(node.unsupported ? "notes.unsupported" : "notes.silent", { node: visible(nodeName(node)), version: visible(node.version) })}</p>`)}
     ${versions.size > 1 && html`<p class="note">${t("notes.versions", { versions: [...versions].map(visible).join(", ") })}</p>`}
     ${answers.at(-1)?.complete === false && html`<p class="note">${t("notes.incomplete")}</p>`}
   </div>`;

@@ -138,11 +138,11 @@ fn text(answer: &Value) -> String {
     text.push('\n');
     let nodes = answer.get("nodes").and_then(Value::as_array);
     for node in nodes.into_iter().flatten().filter(|node| node["answered"] == false) {
-        let _ = writeln!(
-            text,
-            "{} did not answer, its part is missing",
-            node["name"].as_str().unwrap_or_default()
-        );
+        let name = node["name"].as_str().unwrap_or_default();
+        let _ = match node["version"].as_str().filter(|_| node["unsupported"] == true) {
+            Some(version) => writeln!(text, "{name} ({version}) cannot tell, its part is missing"),
+            None => writeln!(text, "{name} did not answer, its part is missing"),
+        };
     }
     if let Some(cursor) = answer.get("cursor").and_then(Value::as_str) {
         let _ = writeln!(text, "there is more: cursor={cursor}");
@@ -324,10 +324,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_stands_below_the_result() {
-        let answer = serde_json::json!({"result": [{"a": 1}, {"a": 2}], "nodes": [{"name": "n3", "answered": false}], "cursor": "eA"});
+        let answer = serde_json::json!({"result": [{"a": 1}, {"a": 2}], "nodes": [{"name": "n2", "version": "0.1.0", "answered": false, "unsupported": true}, {"name": "n3", "answered": false}], "cursor": "eA"});
         assert_eq!(lines(&answer), "{\"a\":1}\n{\"a\":2}\n");
         assert!(
-            text(&answer).ends_with("n3 did not answer, its part is missing\nthere is more: cursor=eA\n")
+            text(&answer).ends_with("n2 (0.1.0) cannot tell, its part is missing\nn3 did not answer, its part is missing\nthere is more: cursor=eA\n")
         );
     }
 }

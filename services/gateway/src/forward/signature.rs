@@ -219,6 +219,22 @@ mod tests {
         }
     }
 
+    /// A request as a node of a released version has sealed it; the file is never changed.
+    #[test]
+    fn a_golden_seal_of_a_released_version_is_opened() {
+        let request = include_str!("../../../../tests/system/golden/0.1.0-f2901af/forwarded.http");
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let seal = head.lines().find_map(|line| line.strip_prefix("x-gorani-forward: ")).unwrap();
+        let mut line = head.split(' ');
+        let (method, target) = (line.next().unwrap(), line.next().unwrap());
+        let signed = SignedFields { method, target, body: body.as_bytes() };
+        let secrets = [ClusterSecret::new("the secret of the golden files")];
+        let opened = ForwardSignature::open(seal, &secrets, &signed).unwrap();
+        assert_eq!((opened.number, opened.client.is_some()), (1, true));
+        assert!(body.contains(&opened.to), "the session lives where it goes: {}", opened.to);
+        assert_eq!(opened.write(&secrets[0], &signed), seal);
+    }
+
     #[test]
     fn whatever_is_changed_breaks_it() {
         let written = signature().write(&secrets()[0], &SEALED);

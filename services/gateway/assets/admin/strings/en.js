@@ -69,6 +69,7 @@ export default {
   "keys.help": "Show this list",
 
   "notes.silent": "{node} did not answer, its part is missing.",
+  "notes.unsupported": "{node} ({version}) cannot tell, its part is missing.",
   "notes.versions": "The nodes have different versions: {versions}.",
   "notes.incomplete": "The list is not complete: the nodes stopped at their limit of time or size.",
   "notes.stale": "Below is the last answer.",

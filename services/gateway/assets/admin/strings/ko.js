@@ -69,6 +69,7 @@ export default {
   "keys.help": "이 목록 보기",
 
   "notes.silent": "{node} 노드가 응답하지 않아 그 부분이 빠져 있습니다.",
+  "notes.unsupported": "{node} 노드({version})는 이것을 알지 못해 그 부분이 빠져 있습니다.",
   "notes.versions": "노드의 버전이 서로 다릅니다: {versions}.",
   "notes.incomplete": "목록이 완전하지 않습니다. 노드가 시간 또는 크기 한도에서 멈췄습니다.",
   "notes.stale": "아래는 마지막 응답입니다.",

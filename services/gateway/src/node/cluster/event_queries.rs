@@ -29,6 +29,9 @@ pub struct AskedNode {
     pub version: String,
     /// False if it gave no answer in time, or does not know the query: its part is missing.
     pub answered: bool,
+    /// True if it is of a version that does not know the query: it was not waited for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unsupported: bool,
     /// Milliseconds until its answer.
     pub ms: u64,
 }
@@ -46,8 +49,8 @@ impl ClusterMember {
     /// Asks all nodes. It fails only if the query reaches no other node at all, or this node is busy with others.
     pub async fn events_of_all(self: &Arc<Self>, query: EventQuery) -> Result<EventsOfNodes, ClusterError> {
         let began = Instant::now();
-        let asked =
-            self.write(Recipients::Others, EnvelopeBody::Ask(ClusterQuery::Events(query.clone()))).await?;
+        let ask = EnvelopeBody::Ask(ClusterQuery::Events(query.clone()));
+        let asked = self.write(Recipients::Others, ask.clone()).await?;
         let own = async { (self.local_events(query).await, began.elapsed()) };
         let ((answers, silent), (own, own_took)) = tokio::join!(asked.timed_answers(), own);
         let own = match own {
@@ -60,20 +63,25 @@ impl ClusterMember {
             name: self.policy.node_name.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             answered: own.is_some(),
+            unsupported: false,
             ms: millis(own_took),
         }];
         let mut all: Vec<(usize, EventAnswer)> = own.into_iter().map(|own| (0, own)).collect();
-        let silent = silent.into_iter().map(|id| (id, None, Duration::ZERO));
-        let answers = answers.into_iter().map(|(id, answer, took)| {
-            let answer = if let ClusterAnswer::Events(answer) = answer { Some(answer) } else { None };
-            (id, answer, took)
+        let silent = silent.into_iter().map(|id| {
+            let unsupported = self.cannot_be_asked(&id, &ask);
+            (id, None, unsupported, Duration::ZERO)
         });
-        for (id, answer, took) in answers.chain(silent) {
+        let answers = answers.into_iter().map(|(id, answer, took)| {
+            let unsupported = matches!(answer, ClusterAnswer::Unsupported);
+            let answer = if let ClusterAnswer::Events(answer) = answer { Some(answer) } else { None };
+            (id, answer, unsupported, took)
+        });
+        for (id, answer, unsupported, took) in answers.chain(silent) {
             let description = self.peers.description(&id);
             let name = if description.name.is_empty() { id.clone() } else { description.name };
             let (version, answered) = (description.version, answer.is_some());
             all.extend(answer.map(|answer| (nodes.len(), answer)));
-            nodes.push(AskedNode { id, name, version, answered, ms: millis(took) });
+            nodes.push(AskedNode { id, name, version, answered, unsupported, ms: millis(took) });
         }
         tell_apart(&mut nodes);
         Ok(EventsOfNodes { nodes, answers: all })

@@ -42,6 +42,9 @@ pub struct NodeAnswer {
     pub version: String,
     /// False: its part is missing.
     pub answered: bool,
+    /// True if it is of a version that does not know the question: it was not waited for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unsupported: bool,
     /// Milliseconds until it answered, or until nobody waited any more.
     pub ms: u64,
     /// Its part.
@@ -52,8 +55,8 @@ pub struct NodeAnswer {
 impl NodeAnswer {
     /// A node that was asked what happened there.
     pub fn of_asked(node: &AskedNode) -> Self {
-        let AskedNode { id, name, version, answered, ms } = node.clone();
-        Self { id, name, version, answered, ms, value: None }
+        let AskedNode { id, name, version, answered, unsupported, ms } = node.clone();
+        Self { id, name, version, answered, unsupported, ms, value: None }
     }
 }
 
@@ -91,11 +94,13 @@ impl ClusterMember {
         let Some(asked) = asked else { return Ok(nodes) };
         let (answers, silent) = asked.timed_answers().await;
         for (node, answer, took) in answers {
+            let unsupported = matches!(answer, ClusterAnswer::Unsupported);
             let value = if let ClusterAnswer::Inspected(value) = answer { Some(value) } else { None };
-            nodes.push(self.node_answer(&node, value, took));
+            nodes.push(NodeAnswer { unsupported, ..self.node_answer(&node, value, took) });
         }
         for node in silent {
-            nodes.push(self.node_answer(&node, None, began.elapsed()));
+            let unsupported = self.cannot_be_asked(&node, &ask(query));
+            nodes.push(NodeAnswer { unsupported, ..self.node_answer(&node, None, began.elapsed()) });
         }
         nodes.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
         Ok(nodes)
@@ -113,6 +118,7 @@ impl ClusterMember {
             id: id.to_owned(),
             version,
             answered: value.is_some(),
+            unsupported: false,
             ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             value,
         }
