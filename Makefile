@@ -34,7 +34,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-tools journeys vendor fmt fmt-check lint layers bench audit compat golden attack turns simulate fuzz doc ci up down
+.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-tools journeys vendor fmt fmt-check lint check-features layers bench audit compat golden attack turns simulate fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -109,6 +109,10 @@ lint: ## clippy on every target, and the licences and sources of all dependencie
 	else \
 		echo "lint: cargo-deny is not installed, so bans, licences and sources were NOT checked (cargo install --locked cargo-deny)"; \
 	fi
+
+check-features: ## that the node builds without its optional parts, the admin API and `gorani top`
+	$(CARGO) check --locked --workspace --no-default-features
+	$(CARGO) check --locked --workspace --no-default-features --features gorani/admin
 
 layers: ## the direction of the dependencies, between crates, rooms and files; type names and words that are not to be used
 	$(CARGO) run --quiet --locked -p gorani-tests --bin layers -- $(LAYERS_ARGS)
@@ -199,6 +203,7 @@ doc: ## the documentation of the code; a warning is an error
 ci: ## all of the above checks, as the build machine runs them
 	$(MAKE) fmt-check
 	$(MAKE) lint
+	$(MAKE) check-features
 	$(MAKE) layers
 	$(MAKE) doc
 	$(MAKE) test

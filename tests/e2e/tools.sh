@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, PHP, Go, Redis,
+# Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, PHP, Go, Redis, tmux,
 # nginx, HAProxy, Prometheus with its promtool, systemd-analyze, and the packages of package-lock.json, requirements.txt and go.sum. No service is
 # started: the tests start their own.
 # Works as root or through sudo, on Debian and its relatives; elsewhere it says what is missing.
@@ -12,6 +12,8 @@ command -v npm >/dev/null || missing+=(npm)
 command -v curl >/dev/null || missing+=(curl)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
 command -v redis-server >/dev/null || missing+=(redis-server)
+# The terminal of `gorani top`.
+command -v tmux >/dev/null || missing+=(tmux)
 # Debian keeps these in a directory that is not on the path of everybody.
 for daemon in nginx haproxy; do
     command -v "$daemon" >/dev/null || [ -x "/usr/sbin/$daemon" ] || missing+=("$daemon")

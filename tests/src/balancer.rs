@@ -53,9 +53,38 @@ impl Balancer {
     /// If it is not installed (`make test` installs it) or does not start.
     pub fn start(kind: Kind, nodes: [SocketAddr; NODES]) -> Self {
         let (address, files) = (free_address(), TempDir::new().expect("a temporary directory"));
+        let command = command(kind, address, nodes, files.path());
+        Self::run(kind, command, address, files)
+    }
+
+    /// Starts one with settings of the test's own, made of its address and of a directory for its files.
+    ///
+    /// # Panics
+    /// As [`Balancer::start`].
+    pub fn start_with(kind: Kind, settings: impl Fn(SocketAddr, &Path) -> String) -> Self {
+        let (address, files) = (free_address(), TempDir::new().expect("a temporary directory"));
+        let file = files.path().join("settings");
+        fs::write(&file, settings(address, files.path())).expect("a writable directory");
+        fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755)).expect("a directory of our own");
+        let command = match kind {
+            Kind::Nginx => {
+                let mut nginx = Command::new(program("nginx"));
+                nginx.arg("-p").arg(files.path()).arg("-c").arg(&file).args(["-g", "daemon off;"]);
+                nginx
+            }
+            Kind::Haproxy => {
+                let mut haproxy = Command::new(program("haproxy"));
+                haproxy.args(["-db", "-f"]).arg(&file);
+                haproxy
+            }
+        };
+        Self::run(kind, command, address, files)
+    }
+
+    fn run(kind: Kind, mut command: Command, address: SocketAddr, files: TempDir) -> Self {
         let said = fs::OpenOptions::new().create(true).append(true).open(files.path().join(OUTPUT));
         let said = said.expect("a writable directory");
-        let mut child = command(kind, address, nodes, files.path())
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(said.try_clone().expect("a second handle of a file"))
             .stderr(said)
@@ -64,7 +93,8 @@ impl Balancer {
         let give_up = Instant::now() + READY_WITHIN;
         while TcpStream::connect(address).is_err() {
             if let Some(status) = child.try_wait().expect("a child can be waited for") {
-                panic!("{kind:?} ended with {status}: {:?}", check(kind, nodes));
+                let said = fs::read_to_string(files.path().join(OUTPUT));
+                panic!("{kind:?} ended with {status}: {said:?}");
             }
             assert!(Instant::now() < give_up, "{kind:?} does not accept in time");
             thread::sleep(LOOK_AGAIN_AFTER);

@@ -155,6 +155,11 @@ impl Node {
             .expect("the settings file can be written");
     }
 
+    /// Where its settings stand, for commands on its machine.
+    pub fn settings_file(&self) -> PathBuf {
+        self.files.path().join(SETTINGS_FILE)
+    }
+
     /// Waits until `/health/ready` answers 200.
     ///
     /// # Panics

@@ -4,10 +4,12 @@
 //! - [`entry`]: logins, cookies, other sites, roles, the limit of wrong passwords.
 //! - [`cluster`]: three nodes and a Redis.
 //! - [`mixed`]: nodes of other versions.
+//! - [`tail`]: what comes through a channel, and what happens to a user.
 
 mod cluster;
 mod entry;
 mod mixed;
+mod tail;
 
 use std::{
     io::Write,

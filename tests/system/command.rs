@@ -1,7 +1,12 @@
 //! The command line: what each command prints, and the exit codes. Issue line "Settings and command line".
 
+mod check;
+mod doctor;
 mod init;
+mod operator;
+mod report;
 mod startup;
+mod top;
 
 use std::process::{Child, Command, Output};
 
@@ -16,6 +21,9 @@ use tempfile::TempDir;
 /// Exit code for bad settings.
 const BAD_SETTINGS: i32 = 78;
 
+/// The key of [`operated`].
+const VIEWER_KEY: &str = "viewer-key-of-the-commands-0123456789";
+
 /// Runs a command with a settings file of this text.
 fn gorani(arguments: &[&str], settings: &str) -> Output {
     let files = TempDir::new().unwrap();
@@ -27,6 +35,24 @@ fn gorani(arguments: &[&str], settings: &str) -> Output {
         command.arg("--config").arg(&file);
     }
     command.output().unwrap()
+}
+
+/// Runs a command with the settings of a node, as on its machine.
+fn at(node: &Node, arguments: &[&str]) -> Output {
+    let mut command = Command::new(binary::node());
+    command.args(arguments).arg("--config").arg(node.settings_file());
+    command.env_remove("GORANI_ADMIN_KEY").output().unwrap()
+}
+
+/// Settings of a node whose admin API is open to its commands, and to one key that only sees.
+fn operated(settings: Settings) -> Settings {
+    let keys = format!("[{{ name = \"reader\", key = \"{VIEWER_KEY}\" }}]");
+    settings.set("admin.enabled", "true").set("admin.keys", keys)
+}
+
+/// The objects of an output, one a line.
+fn objects(output: &Output) -> Vec<Value> {
+    text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A node that ends with its test.

@@ -19,6 +19,7 @@ pub mod report;
 pub mod series;
 pub mod sessions;
 pub mod state;
+pub mod tail;
 pub mod throttle;
 pub mod token;
 pub mod views;
@@ -94,7 +95,10 @@ async fn read(
     scope.check_site(&request, false)?;
     let caller = scope.caller(&request).await?;
     let parameters = Parameters::parse(request.query_string())?;
-    let mut response = views::read(&scope.admin, &caller, &call, &parameters).await?.response();
+    let mut response = match call.as_str() {
+        "tail" => tail::open(&scope.admin, &caller, &request, &parameters).await?,
+        call => views::read(&scope.admin, &caller, call, &parameters).await?.response(),
+    };
     renew(&scope, &request, &caller, &mut response).await?;
     Ok(response)
 }

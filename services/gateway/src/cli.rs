@@ -1,34 +1,75 @@
-//! The command line: `gorani [serve|check|init|health|hooks|explain|token|admin|password|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
+//! The command line: `gorani [serve|check|init|health|hooks|token|password|completions|man|version]`, and with the feature `admin` the
+//! commands of `operator`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
 #[cfg(feature = "admin")]
 pub mod admin;
+#[cfg(feature = "admin")]
+mod admin_client;
+mod check;
+mod check_token;
 pub mod completions;
-pub mod explain;
+mod config_file;
+#[cfg(feature = "admin")]
+mod disconnects;
+#[cfg(feature = "admin")]
+mod doctor;
+#[cfg(feature = "admin")]
+mod explain;
 pub mod health;
 pub mod hooks;
+#[cfg_attr(
+    not(feature = "admin"),
+    expect(dead_code, reason = "the commands that ask the admin API use the rest")
+)]
+mod http_client;
 pub mod init;
 pub mod man;
+#[cfg(feature = "admin")]
+mod operator;
+#[cfg(feature = "admin")]
+mod output;
 pub mod password;
+#[cfg(feature = "admin")]
+mod reload;
+#[cfg(feature = "admin")]
+mod report;
+#[cfg(feature = "admin")]
+mod slow;
+#[cfg(feature = "admin")]
+mod streamed;
 mod systemd;
+#[cfg(feature = "admin")]
+mod tail;
+#[cfg_attr(
+    not(feature = "admin"),
+    expect(dead_code, reason = "the commands that ask the admin API use the rest")
+)]
+mod terminal;
 pub mod token;
+#[cfg(feature = "top")]
+mod top;
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc::{self, error::TrySendError},
 };
 
 #[cfg(feature = "admin")]
-use self::admin::{AdminArguments, AdminCallFailed};
 use self::{
+    admin::AdminArguments,
+    admin_client::AdminCallFailed,
+    operator::{OperatorCommand, OperatorFailed},
+};
+use self::{
+    check::{CheckArguments, CheckFailed},
     completions::CompletionsArguments,
-    explain::{ExplainArguments, ExplainFailed},
+    config_file::ConfigFile,
     health::{HealthArguments, Unhealthy},
     hooks::{HooksArguments, HooksFailed},
     init::{InitArguments, InitFailed},
@@ -43,7 +84,7 @@ use crate::{
     node::NodeError,
     proxy::check_files,
     server::{self, ServerError},
-    settings::{Settings, SettingsError},
+    settings::SettingsError,
     startup_warnings, telemetry,
 };
 
@@ -62,8 +103,14 @@ pub struct Cli {
 enum CliCommand {
     /// Run a node (the default).
     Serve(ConfigFile),
-    /// Read and check the settings, and say what is wrong with them.
-    Check(ConfigFile),
+    /// Read and check the settings, and say what is wrong with them; or tell what a token says and opens, or what a user may do in a
+    /// channel.
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: CheckArguments,
+    },
     /// Write a settings file with fresh secrets, an origin and one namespace; it asks for what no flag says. Without --config it is
     /// gorani.toml. An existing file is never overwritten.
     Init {
@@ -87,14 +134,9 @@ enum CliCommand {
         #[command(flatten)]
         arguments: HooksArguments,
     },
-    /// Tell why a user got a publication of a channel, or did not; exit code 0 had it, 1 not, 5 unknown. It asks the node that runs
-    /// here with these settings, with the first key of api.keys.
-    Explain {
-        #[command(flatten)]
-        file: ConfigFile,
-        #[command(flatten)]
-        arguments: ExplainArguments,
-    },
+    #[cfg(feature = "admin")]
+    #[command(flatten)]
+    Operator(OperatorCommand),
     /// Make a token for a client, signed with token.hmac_secret.
     Token {
         #[command(flatten)]
@@ -120,20 +162,6 @@ enum CliCommand {
     Version,
 }
 
-/// The location of the settings.
-#[derive(Debug, Clone, Default, Args)]
-pub struct ConfigFile {
-    /// Settings file (TOML); environment variables GORANI__… go over it.
-    #[arg(long, short, env = "GORANI_CONFIG")]
-    config: Option<PathBuf>,
-}
-
-impl ConfigFile {
-    fn load(&self) -> Result<Settings, SettingsError> {
-        Settings::load(self.config.as_deref())
-    }
-}
-
 impl Cli {
     /// Runs the command. What it prints is its result; what goes wrong is one line on standard error.
     #[allow(clippy::print_stderr, reason = "a command's error goes to its terminal")]
@@ -152,8 +180,12 @@ impl Cli {
         match self.command {
             None => serve(&self.serve)?,
             Some(CliCommand::Serve(file)) => serve(&file)?,
-            Some(CliCommand::Check(file)) => {
+            Some(CliCommand::Check { file, arguments }) => {
                 let settings = file.load()?;
+                if let Some(checked) = arguments.run(&settings)? {
+                    print(checked.text.as_bytes())?;
+                    return Ok(ExitCode::from(checked.code));
+                }
                 // A restart after a good check must not leave nothing running.
                 server::check_tls_files(&settings).map_err(|error| CliError::Run(error.into()))?;
                 deliver::endpoints(&settings.hooks)?;
@@ -170,10 +202,15 @@ impl Cli {
                 println!("{}", arguments.ask(&file.load()?.http)?)
             }
             Some(CliCommand::Hooks { file, arguments }) => print(arguments.run(&file.load()?)?.as_bytes())?,
-            Some(CliCommand::Explain { file, arguments }) => {
-                let (text, code) = arguments.run(&file.load()?)?;
-                print(text.as_bytes())?;
-                return Ok(ExitCode::from(code));
+            #[cfg(feature = "admin")]
+            Some(CliCommand::Operator(command)) => {
+                let output = command.run().map_err(|error| match error {
+                    OperatorFailed::Settings(error) => CliError::Settings(error),
+                    OperatorFailed::Call(error) => CliError::Admin(error),
+                })?;
+                print(output.text.as_bytes())?;
+                eprint!("{}", output.notes);
+                return Ok(ExitCode::from(output.code));
             }
             Some(CliCommand::Token { file, arguments }) => {
                 println!("{}", arguments.make(file.load()?.token)?)
@@ -302,9 +339,9 @@ pub enum CliError {
     /// The node did not do what was asked of its dead letters.
     #[error("hooks: {0}")]
     Hooks(#[from] HooksFailed),
-    /// The node gave no explanation.
-    #[error("explain: {0}")]
-    Explain(#[from] ExplainFailed),
+    /// The token or the channel cannot be looked at.
+    #[error("check: {0}")]
+    Check(#[from] CheckFailed),
     /// The result cannot be written.
     #[error("output: {0}")]
     Write(#[source] io::Error),
@@ -343,8 +380,8 @@ impl CliError {
             | Self::Password(_)
             | Self::Init(_)
             | Self::Hooks(_)
+            | Self::Check(_)
             | Self::Write(_) => 1,
-            Self::Explain(error) => error.exit_code(),
         }
     }
 }

@@ -26,8 +26,8 @@ pub use rules::{
 };
 pub use token::{
     AuthSettingsError, ConnectionClaims, ConnectionTokenRequest, InvalidToken, JwksSource, OptionOverrides,
-    SignError, SubscribeClaims, SubscriptionClaims, SubscriptionTokenRequest, TokenError, TokenSettings,
-    TokenVerifier,
+    SignError, SubscribeClaims, SubscriptionClaims, SubscriptionTokenRequest, TOKEN_MAX_BYTES, TokenError,
+    TokenSettings, TokenVerifier,
 };
 
 /// Durations in settings, as text such as `300s`, `1h 30m`, `0s`.

@@ -46,6 +46,7 @@ use rand::distr::{Alphanumeric, SampleString as _};
 use redis::{Cmd, Value, cmd};
 use tokio::runtime::Handle;
 
+pub use self::dialer::examine;
 pub use self::settings::{ClusterSettings, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
 use self::{queue::RedisQueues, replies::Leases, scripts::Keys, shards::Shards};
 use crate::{

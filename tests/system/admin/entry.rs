@@ -148,6 +148,23 @@ async fn a_viewer_sees_and_an_operator_acts() {
     assert_eq!((&records[2]["who"], &records[2]["result"]), (&json!("reader"), &json!("forbidden")));
 }
 
+#[tokio::test]
+async fn a_long_list_of_channels_has_what_nodes_know() {
+    let node = start();
+    let mut client = Client::subscribed(node.address(), "open:0").await;
+    let list = || read(node.address(), "channels?prefix=open:&limit=1000");
+    for number in 1..100 {
+        client.ok("subscribe", json!({"channel": format!("open:{number}")})).await;
+    }
+    let asked = list();
+    assert_eq!(asked.as_array().unwrap().len(), 100);
+    assert!(asked[0].as_object().unwrap().contains_key("offset"), "{}", asked[0]);
+    client.ok("subscribe", json!({"channel": "open:100"})).await;
+    let long = list();
+    assert_eq!(long.as_array().unwrap().len(), 101);
+    assert!(!long[0].as_object().unwrap().contains_key("offset"), "{}", long[0]);
+}
+
 #[test]
 fn contents_need_a_right_of_their_own() {
     let namespace = r#"[{ name = "kept", history_size = 10, history_ttl = "60s" }]"#;

@@ -1,6 +1,6 @@
 // The live tail of a channel: lines of JSON that the node sends while the view is open and seen. The last rows stay, the others are counted.
 
-import { html, known, list, useEffect, useRef, useState } from "./base.js";
+import { html, known, list, paused, session, useEffect, useRef, useState } from "./base.js";
 import { address } from "./api.js";
 import { Card, Failure, Name, Time } from "./parts.js";
 import { Table } from "./table.js";
@@ -41,7 +41,10 @@ async function readLines(url, take, signal) {
 }
 
 const matched = (value) =>
-  typeof value === "number" ? number(value) : Object.entries(value ?? {}).map(([node, count]) => `${visible(node)} ${number(count)}`).join(", ");
+  typeof value === "number" ? number(value) : Object.entries(value ?? {}).map(([node, count]) => `${visible(node)} ${known(count) ? number(count) : "?"}`).join(", ");
+
+/** The user who published, or the client where it is anonymous; nothing for a backend. */
+const publisher = (by) => (typeof by === "object" ? by?.user || by?.client : by);
 
 export function Tail({ channel }) {
   const [on, setOn] = useState(false);
@@ -63,7 +66,8 @@ export function Tail({ channel }) {
       if (all.rows.length > ROWS) all.dropped += all.rows.splice(0, all.rows.length - ROWS).length;
     };
     const draw = () => {
-      if (!all.changed) return;
+      // Paused, the rows stand still; what comes meanwhile is there afterwards, as far as it fits.
+      if (!all.changed || paused.get()) return;
       all.changed = false;
       setView({ rows: [...all.rows], skipped: all.skipped, dropped: all.dropped });
     };
@@ -71,7 +75,7 @@ export function Tail({ channel }) {
     const stop = () => document.visibilityState === "hidden" && setOn(false);
     document.addEventListener("visibilitychange", stop);
     setError(null);
-    readLines(address("tail", { channel, rate: RATE }), take, own.signal)
+    readLines(address("tail", { channel, rate: RATE, contents: session.get()?.contents ? 1 : null }), take, own.signal)
       .catch((failure) => !own.signal.aborted && setError({ status: failure.status ?? 0, code: failure.code ?? "no_answer", message: failure.message }))
       .finally(() => {
         draw();
@@ -89,7 +93,7 @@ export function Tail({ channel }) {
     { key: "at", label: t("field.time"), render: (row) => html`<${Time} at=${row.at} exact=${true} />` },
     { key: "age_ms" },
     { key: "bytes" },
-    { key: "by" },
+    { key: "by", sortable: false, render: (row) => (known(publisher(row.by)) ? html`<${Name} value=${publisher(row.by)} />` : "") },
     { key: "matched", sortable: false, render: (row) => matched(row.matched) },
     { key: "data", sortable: false, render: (row) => ("data" in row ? html`<${Name} value=${typeof row.data === "string" ? row.data : JSON.stringify(row.data)} most=${120} />` : "") },
   ];

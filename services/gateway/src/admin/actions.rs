@@ -59,6 +59,7 @@ struct ActionRequest {
     client: Option<String>,
     channel: Option<String>,
     node: Option<String>,
+    this_node: bool,
     level: Option<String>,
     code: Option<u16>,
     reason: String,
@@ -337,9 +338,15 @@ async fn node_id(admin: &Admin, named: Option<&str>) -> Result<Option<String>, A
     found.map(|node| Some(node.id)).ok_or_else(|| AdminError::NotFound("there is no such node".to_owned()))
 }
 
-/// Has all nodes read their settings again; what each changes stands beside its number.
+/// Has nodes read their settings again: all, or one. Beside the number of each stands the report of what changes.
 async fn reload(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
-    let nodes = admin.ask(None, &InspectQuery::Reload { dry_run: request.dry_run }).await?;
+    let named = request.node.as_deref().filter(|node| !node.is_empty());
+    let only = if request.this_node {
+        Some(admin.node.policy.node_id.to_string())
+    } else {
+        node_id(admin, named).await?
+    };
+    let nodes = admin.ask(only.as_deref(), &InspectQuery::Reload { dry_run: request.dry_run }).await?;
     let rows: Vec<Value> = nodes
         .iter()
         .map(|node| {

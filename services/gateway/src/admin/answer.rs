@@ -87,7 +87,7 @@ impl AdminAnswer {
 }
 
 /// Headers of all data.
-const DATA_HEADERS: [(HeaderName, &str); 4] = [
+pub(super) const DATA_HEADERS: [(HeaderName, &str); 4] = [
     (CACHE_CONTROL, "no-store"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "no-referrer"),

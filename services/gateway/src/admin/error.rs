@@ -58,6 +58,9 @@ pub enum AdminError {
     /// Too many of these at a time.
     #[error("too many requests of this kind at the moment")]
     Busy,
+    /// As many tails as a node has at a time.
+    #[error("{0} tails are open on this node already")]
+    TooManyTails(usize),
     /// Something that the answer needs does not answer.
     #[error("{0}")]
     Unavailable(String),
@@ -86,6 +89,7 @@ impl AdminError {
             Self::FilterRequired => "filter_required",
             Self::NotFound(_) => "not_found",
             Self::Busy => "busy",
+            Self::TooManyTails(_) => "too_many_tails",
             Self::Unavailable(_) => "unavailable",
             Self::Internal => "internal",
         }
@@ -99,7 +103,7 @@ impl AdminError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Throttled(Throttled(wait)) => Some(*wait),
-            Self::Busy | Self::Unavailable(_) => Some(Duration::from_secs(1)),
+            Self::Busy | Self::TooManyTails(_) | Self::Unavailable(_) => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -118,7 +122,7 @@ impl ResponseError for AdminError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::LoginRequired | Self::WrongKey | Self::LoginFailed => StatusCode::UNAUTHORIZED,
-            Self::Throttled(_) | Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Throttled(_) | Self::Busy | Self::TooManyTails(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Insecure | Self::CrossSite(_) | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::UnknownCall | Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::WrongVerb(_) => StatusCode::METHOD_NOT_ALLOWED,

@@ -6,7 +6,7 @@ use aws_lc_rs::hmac::{HMAC_SHA256, Key};
 use gorani_auth::PasswordHash;
 use parking_lot::Mutex;
 use rand::Rng as _;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     audit::AuditLog, series::Sampler, sessions::EndedLogins, throttle::LoginThrottle, token::TokenKey,
@@ -18,6 +18,9 @@ use crate::{
 
 /// Shortest time between two lines about logins that were not looked at.
 const THROTTLED_LINE_EVERY: Duration = Duration::from_secs(1);
+
+/// Tails of a node at a time.
+pub(super) const TAILS_MAX: usize = 20;
 
 /// The admin API of a node.
 pub struct Admin {
@@ -34,6 +37,8 @@ pub struct Admin {
     pub(super) ended: EndedLogins,
     pub(super) audit: AuditLog,
     pub(super) sampler: Sampler,
+    /// Slots of tails.
+    pub(super) tails: Arc<Semaphore>,
 }
 
 /// The admin API on one worker.
@@ -63,6 +68,7 @@ impl Admin {
             ended: EndedLogins::default(),
             audit: AuditLog::default(),
             sampler: Sampler::default(),
+            tails: Arc::new(Semaphore::new(TAILS_MAX)),
             settings,
             node: node.clone(),
         }

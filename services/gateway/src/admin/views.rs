@@ -30,7 +30,7 @@ use crate::{
 /// Lines of the log of all nodes in one answer.
 const LOG_LINES: usize = 1000;
 /// The reads.
-const READS: [&str; 15] = [
+const READS: [&str; 16] = [
     "session",
     "overview",
     "nodes",
@@ -46,6 +46,8 @@ const READS: [&str; 15] = [
     "logs",
     "slow",
     "disconnects",
+    // Not answered here: it is a stream ([`super::tail`]).
+    "tail",
 ];
 
 /// True for the name of a read.

@@ -1,23 +1,24 @@
-//! `gorani explain`: why a user got a publication or did not, by the API of the node of this machine. `docs/explain.md`.
+//! `gorani explain`: why a user got a publication or did not. `docs/explain.md`.
 
-use std::{
-    fmt::Write as _,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fmt::Write as _, time::Duration};
 
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::health::{Unhealthy, exchange};
+use super::{
+    admin_client::{AdminCallFailed, AdminClient, ServerArguments},
+    output::{CommandOutput, missing_nodes},
+    terminal::{Terminal, Tone, printable, time},
+};
 use crate::{clock, settings::Settings};
-
-/// Bytes of an answer at most.
-const ANSWER_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Arguments of `gorani explain`. Exit code: 0 the user had it, 1 not, 5 unknown.
 #[derive(Debug, Args)]
-pub struct ExplainArguments {
+#[command(
+    after_help = "Examples:\n  gorani explain --channel chat:lobby --user 42 --offset 137\n  gorani explain --channel chat:lobby --user 42 --since 10m --json\n\nExit codes: 0 had it, 1 had it not, 2 bad use, 3 no node reached, 4 refused, 5 unknown."
+)]
+pub(super) struct ExplainArguments {
     /// The channel.
     #[arg(long)]
     channel: String,
@@ -39,36 +40,8 @@ pub struct ExplainArguments {
     /// Print the answer as JSON.
     #[arg(long)]
     json: bool,
-    /// Longest time to wait for the answer.
-    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ExplainFailed {
-    /// The API is closed.
-    #[error("api.keys is empty, so the API of the node is closed")]
-    NoKey,
-    /// The node cannot be reached.
-    #[error(transparent)]
-    Unreachable(#[from] Unhealthy),
-    /// The node refuses.
-    #[error("{0}")]
-    Refused(String),
-    /// The answer is none of this API.
-    #[error("the answer is not understood: {0}")]
-    Answer(#[from] serde_json::Error),
-}
-
-impl ExplainFailed {
-    /// The exit code: none of those that are an answer.
-    pub(super) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Unreachable(_) | Self::Answer(_) => 3,
-            Self::NoKey | Self::Refused(_) => 4,
-        }
-    }
+    #[command(flatten)]
+    server: ServerArguments,
 }
 
 /// The explanation as the API has it.
@@ -99,28 +72,16 @@ struct LineAnswer {
 }
 
 impl ExplainArguments {
-    /// Asks the node; what is to be printed, and the exit code.
-    pub(super) fn run(&self, settings: &Settings) -> Result<(String, u8), ExplainFailed> {
-        let key = settings.api.keys.first().ok_or(ExplainFailed::NoKey)?;
-        let body = self.request().to_string();
-        let request = format!(
-            "POST /api/explain HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\nX-Gorani-Error-Mode: body\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        let (status, answer) = exchange(&settings.http, request.as_bytes(), self.timeout, ANSWER_MAX_BYTES)?;
-        let answer: Value = match serde_json::from_str(&answer) {
-            Ok(answer) => answer,
-            Err(_) if status != 200 => return Err(ExplainFailed::Refused(format!("{status} {answer}"))),
-            Err(error) => return Err(error.into()),
-        };
-        if let Some(message) = answer.pointer("/error/message") {
-            return Err(ExplainFailed::Refused(message.as_str().unwrap_or_default().to_owned()));
-        }
-        let result = answer.get("result").cloned().unwrap_or_default();
-        let explained = ExplainAnswer::deserialize(&result)?;
-        let text = if self.json { format!("{result}\n") } else { for_people(&explained) };
-        Ok((text, explained.exit))
+    /// Asks; what is to be printed.
+    pub(super) fn run(&self, settings: &Settings) -> Result<CommandOutput, AdminCallFailed> {
+        let answer =
+            AdminClient::new(&self.server, settings)?.post("explain", &self.request().to_string())?;
+        let result = &answer["result"];
+        let explained = ExplainAnswer::deserialize(result)
+            .map_err(|error| AdminCallFailed::Failed(format!("the answer is not understood: {error}")))?;
+        let text =
+            if self.json { format!("{result}\n") } else { for_people(&explained, Terminal::of_stdout()) };
+        Ok(CommandOutput { text, notes: missing_nodes(&answer), code: explained.exit })
     }
 
     fn request(&self) -> Value {
@@ -142,27 +103,28 @@ impl ExplainArguments {
 
 /// The answer as text: the verdict, the evidence in order of time, the advice. Names of users and channels may hold anything, so
 /// control characters are written as escapes.
-fn for_people(explained: &ExplainAnswer) -> String {
+fn for_people(explained: &ExplainAnswer, terminal: Terminal) -> String {
     let mut text = String::new();
     let mut append = |line: std::fmt::Arguments<'_>| {
         // Writing into a text does not fail.
         let _written = text.write_fmt(line);
     };
-    append(format_args!("{}: {}\n", explained.verdict.code, printable(&explained.verdict.text)));
+    let tone = match explained.exit {
+        0 => Tone::Good,
+        1 => Tone::Bad,
+        _ => Tone::Warning,
+    };
+    let code = terminal.paint(tone, &explained.verdict.code);
+    append(format_args!("{code}: {}\n", printable(&explained.verdict.text)));
     for LineAnswer { at, node, text, rank } in &explained.evidence {
         let rank = rank.as_ref().map_or_else(String::new, |rank| format!(" [{rank}]"));
-        let time = UNIX_EPOCH.checked_add(Duration::from_millis(*at)).unwrap_or(SystemTime::UNIX_EPOCH);
-        let time = humantime::format_rfc3339_millis(time);
-        append(format_args!(" {time}  {}  {}{rank}\n", printable(node), printable(text)));
+        let at = time(&Value::from(*at));
+        append(format_args!(" {at}  {}  {}{rank}\n", printable(node), printable(text)));
     }
     for advice in &explained.advice {
         append(format_args!(" advice: {}\n", printable(advice)));
     }
     text
-}
-
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 #[cfg(test)]
@@ -204,7 +166,8 @@ mod tests {
             "advice": ["c"],
             "exit": 0,
         });
-        let text = for_people(&ExplainAnswer::deserialize(&answer).unwrap());
+        let plain = Terminal { width: None, has_color: false };
+        let text = for_people(&ExplainAnswer::deserialize(&answer).unwrap(), plain);
         let expected = "written: a\\u{1b}[2J\n 1970-01-01T00:00:01.000Z  n1  b [written]\n advice: c\n";
         assert_eq!(text, expected);
     }

@@ -123,7 +123,7 @@ pub(super) fn exchange(
 }
 
 /// The address at which a node that listens on this one is reached from its own machine.
-fn reachable(mut address: SocketAddr) -> Result<SocketAddr, Unhealthy> {
+pub(super) fn reachable(mut address: SocketAddr) -> Result<SocketAddr, Unhealthy> {
     if address.port() == 0 {
         return Err(Unhealthy::PortUnknown);
     }
@@ -150,9 +150,11 @@ fn transfer(mut io: impl Read + Write, request: &[u8], max_bytes: u64) -> io::Re
 }
 
 /// A stream whose reads all end at one moment: a time-out for each would let a trickle go on for ever.
-struct Until {
-    tcp: TcpStream,
-    give_up: Instant,
+pub(super) struct Until {
+    /// The connection.
+    pub(super) tcp: TcpStream,
+    /// The moment.
+    pub(super) give_up: Instant,
 }
 
 impl Read for Until {
@@ -178,7 +180,7 @@ impl Write for Until {
 
 /// Speaks TLS over `io` with a server whose certificate may have any name, but must be the first one of the file. No byte is
 /// sent yet.
-fn connect_pinned<T: Read + Write>(
+pub(super) fn connect_pinned<T: Read + Write>(
     file: &Path,
     ip: IpAddr,
     io: T,

@@ -42,6 +42,23 @@ pub enum TokenFailed {
     Sign(#[from] SignError),
 }
 
+/// A connection token for a command itself; `None` where the settings hold no secret to sign with.
+#[cfg(feature = "admin")]
+pub(super) fn connection_token(settings: &TokenSettings, user: &str, ttl: Duration) -> Option<String> {
+    if settings.hmac_secret.is_empty() {
+        return None;
+    }
+    let request = ConnectionTokenRequest {
+        user: user.to_owned(),
+        ttl: Some(ttl),
+        channels: Vec::new(),
+        info: None,
+        audience: settings.audience.clone(),
+        issuer: settings.issuer.clone(),
+    };
+    request.sign(&settings.hmac_secret, Now::read().unix_s()).ok()
+}
+
 impl TokenArguments {
     /// The token, signed with the secret of the settings.
     pub(super) fn make(self, settings: TokenSettings) -> Result<String, TokenFailed> {

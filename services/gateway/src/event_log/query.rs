@@ -33,6 +33,81 @@ pub enum EventQuery {
     },
     /// All that is known of a user, or of one client, and a channel.
     Evidence(EvidenceQuery),
+    /// What is new of a user's sessions.
+    OfUser(UserEventQuery),
+}
+
+/// A query about what is new of a user's sessions. Each node reads it with its own clock: it tells what happened from the time on up
+/// to which it told the last time, and before now, so that nothing is missing and nothing comes twice.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UserEventQuery {
+    /// The user.
+    pub user: String,
+    /// Subscriptions of this channel only.
+    pub channel: Option<String>,
+    /// The beginning on a node that has told nothing yet.
+    pub since: u64,
+    /// The end of what each node has told, by its id.
+    pub seen: BTreeMap<String, u64>,
+    /// Events before then; the node that answers sets it.
+    pub until: u64,
+    /// Events of a node at most; the newest ones.
+    pub limit: usize,
+}
+
+/// What is new of a user's sessions.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct UserEvents {
+    /// Connects and disconnects.
+    pub sessions: Vec<SessionEvent>,
+    /// Subscribes and unsubscribes.
+    pub subscriptions: Vec<SubscriptionEvent>,
+    /// Events that are left out because there are more.
+    pub skipped: u64,
+    /// The end of what is told.
+    pub until: u64,
+    /// All events since then are known; absent if none are kept.
+    pub known_since: Option<u64>,
+}
+
+impl UserEventQuery {
+    /// The query as the node with this id reads it at a time of its clock.
+    pub fn begin(&mut self, node: &str, now: u64) {
+        self.since = self.seen.get(node).copied().unwrap_or(self.since);
+        self.seen.clear();
+        self.until = now;
+        self.limit = self.limit.min(EVIDENCE_MAX);
+    }
+
+    /// True for the time of an event that is to be told.
+    pub fn is_new(&self, at: u64) -> bool {
+        (self.since..self.until).contains(&at)
+    }
+}
+
+impl UserEvents {
+    fn add(&mut self, more: Self) {
+        self.sessions.extend(more.sessions);
+        self.subscriptions.extend(more.subscriptions);
+        self.skipped += more.skipped;
+        self.known_since = later(self.known_since, more.known_since);
+    }
+
+    /// Leaves out the oldest events above a number.
+    pub fn cut(&mut self, limit: usize) {
+        let too_many = (self.sessions.len() + self.subscriptions.len()).saturating_sub(limit);
+        if too_many == 0 {
+            return;
+        }
+        let mut times: Vec<u64> = self.sessions.iter().map(|event| event.at).collect();
+        times.extend(self.subscriptions.iter().map(|event| event.at));
+        times.sort_unstable();
+        let before = times.len();
+        let first = times.get(too_many).copied().unwrap_or(u64::MAX);
+        self.sessions.retain(|event| event.at >= first);
+        self.subscriptions.retain(|event| event.at >= first);
+        self.skipped += (before - self.sessions.len() - self.subscriptions.len()) as u64;
+    }
 }
 
 /// A query about a user or a client, and a channel.
@@ -69,6 +144,8 @@ pub enum EventAnswer {
     Returns(Vec<Option<ReturnOfUser>>),
     /// To [`EventQuery::Evidence`].
     Evidence(Box<NodeEvidence>),
+    /// To [`EventQuery::OfUser`].
+    OfUser(UserEvents),
 }
 
 /// Slow consumers of a node.
@@ -205,6 +282,7 @@ impl EventAnswer {
                 }
             }
             (Self::Evidence(all), Self::Evidence(more)) => all.add(*more),
+            (Self::OfUser(all), Self::OfUser(more)) => all.add(more),
             // Only answers to one query are added.
             _ => {}
         }
@@ -229,4 +307,50 @@ impl NodeEvidence {
 /// The later of two times; none if one of both is unknown.
 pub fn later(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     Some(one?.max(other?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_log::event::SessionChange;
+
+    fn connect(at: u64) -> SessionEvent {
+        SessionEvent {
+            at,
+            client: "c".into(),
+            user: "u".into(),
+            transport: "websocket".into(),
+            address: None,
+            change: SessionChange::Connected,
+        }
+    }
+
+    #[test]
+    fn a_node_tells_of_a_user_from_where_it_ended_the_last_time_and_up_to_now() {
+        let asked = UserEventQuery {
+            user: "u".to_owned(),
+            channel: None,
+            since: 100,
+            seen: BTreeMap::from([("b".to_owned(), 150)]),
+            until: 0,
+            limit: usize::MAX,
+        };
+        for (node, expected) in [("a", [100, 150, 199].as_slice()), ("b", &[150, 199])] {
+            let mut query = asked.clone();
+            query.begin(node, 200);
+            let told: Vec<u64> =
+                [99, 100, 150, 199, 200].into_iter().filter(|at| query.is_new(*at)).collect();
+            assert_eq!((told.as_slice(), query.limit), (expected, EVIDENCE_MAX), "{node}");
+        }
+    }
+
+    #[test]
+    fn of_too_many_events_of_a_user_the_newest_are_told_and_the_others_counted() {
+        let mut events = UserEvents { sessions: (0..10).map(connect).collect(), ..UserEvents::default() };
+        events.cut(10);
+        assert_eq!((events.sessions.len(), events.skipped), (10, 0));
+        events.cut(4);
+        let times: Vec<u64> = events.sessions.iter().map(|event| event.at).collect();
+        assert_eq!((times, events.skipped), (vec![6, 7, 8, 9], 6));
+    }
 }

@@ -3,6 +3,8 @@
 //! A node subscribes a channel on its first local subscriber and unsubscribes late, so that a page reload costs the
 //! broker nothing. Shared by all workers and by the broker's delivery. `docs/architecture.md` §5.1.
 
+pub mod tails;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
@@ -19,10 +21,18 @@ use tokio::time::Instant;
 
 use crate::settings::http::MAX_WORKERS;
 
-/// A set of workers, a bit for each of up to [`MAX_WORKERS`].
+/// A set of workers, a bit for each of up to [`MAX_WORKERS`], and one for [`TAILS`].
 pub type WorkerSet = u128;
 
-const _: () = assert!(MAX_WORKERS <= WorkerSet::BITS as usize, "a worker needs its bit");
+/// In place of a worker: tails of operators want the channel. They are no subscribers, and count as none.
+pub const TAILS: usize = MAX_WORKERS;
+
+const _: () = assert!(TAILS < WorkerSet::BITS as usize, "a worker needs its bit, and so do tails");
+
+/// The workers in a set, without tails.
+const fn subscribers(set: WorkerSet) -> WorkerSet {
+    set & !(1 << TAILS)
+}
 
 /// Time for which a channel without subscribers is still received.
 const LEAVE_AFTER: Duration = Duration::from_secs(1);
@@ -118,7 +128,7 @@ impl Interest {
                 unwanted_since: None,
                 is_queued: false,
             });
-            if entry.workers == 0 && QueueWake::parse(channel).is_none() {
+            if worker != TAILS && subscribers(entry.workers) == 0 && QueueWake::parse(channel).is_none() {
                 self.wanted.fetch_add(1, Ordering::Relaxed);
             }
             entry.workers |= bit;
@@ -150,10 +160,13 @@ impl Interest {
         if let Some(entry) = by_name.get_mut(&**channel) {
             let before = entry.workers;
             entry.workers &= !(1 << worker);
+            if subscribers(before) != 0
+                && subscribers(entry.workers) == 0
+                && QueueWake::parse(channel).is_none()
+            {
+                self.wanted.fetch_sub(1, Ordering::Relaxed);
+            }
             if entry.workers == 0 {
-                if before != 0 && QueueWake::parse(channel).is_none() {
-                    self.wanted.fetch_sub(1, Ordering::Relaxed);
-                }
                 let now = Instant::now();
                 entry.unwanted_since = Some(now);
                 if !std::mem::replace(&mut entry.is_queued, true) {
@@ -163,15 +176,15 @@ impl Interest {
         }
     }
 
-    /// The workers that want a channel; none if nobody does.
+    /// The workers that want a channel, and [`TAILS`]; none if nobody does.
     pub fn workers(&self, channel: &str) -> WorkerSet {
         self.entries.read().by_name.get(channel).map_or(0, |entry| entry.workers)
     }
 
-    /// Channels that somebody here wants.
+    /// Channels that a worker here wants.
     pub fn channels(&self) -> Vec<Arc<str>> {
         let entries = self.entries.read();
-        let wanted = entries.by_name.iter().filter(|(_, entry)| entry.workers != 0);
+        let wanted = entries.by_name.iter().filter(|(_, entry)| subscribers(entry.workers) != 0);
         let mut channels: Vec<Arc<str>> = wanted.map(|(channel, _)| channel.clone()).collect();
         // The table has another order in each process; a simulation has to do the same again.
         if cfg!(test) {
@@ -313,6 +326,23 @@ mod tests {
         assert_eq!((interest.wanted(), interest.len()), (0, 1));
         interest.leave(0, &channel);
         assert_eq!(interest.wanted(), 0);
+    }
+
+    #[actix_rt::test]
+    async fn a_tail_holds_interest_and_is_no_subscriber() {
+        let interest = interest();
+        let channel: Arc<str> = "a".into();
+        interest.join(TAILS, &channel).unwrap().await.unwrap();
+        assert_eq!((interest.workers("a"), interest.wanted(), interest.len()), (1 << TAILS, 0, 1));
+        assert!(interest.channels().is_empty());
+        assert!(interest.join(0, &channel).is_none(), "the broker delivers it already");
+        assert_eq!((interest.wanted(), interest.channels().len()), (1, 1));
+        interest.leave(0, &channel);
+        interest.sweep(Instant::now() + 2 * LEAVE_AFTER).await.unwrap();
+        assert_eq!((interest.wanted(), interest.len()), (0, 1), "the tail still wants it");
+        interest.leave(TAILS, &channel);
+        interest.sweep(Instant::now() + 2 * LEAVE_AFTER).await.unwrap();
+        assert_eq!((interest.wanted(), interest.len()), (0, 0));
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use crate::{
     hub::{
         history_reads::HistoryReads,
         inbox::{Inbox, WorkerGone},
-        interest::Interest,
+        interest::{Interest, TAILS, tails::ChannelTails},
         worker::Worker,
     },
     memory::MemoryBudget,
@@ -35,6 +35,8 @@ pub struct Workers {
     inboxes: RwLock<Vec<Arc<Inbox>>>,
     broker: Arc<dyn Broker>,
     pub(super) interest: Arc<Interest>,
+    /// Tails of channels by operators.
+    pub tails: Arc<ChannelTails>,
     reads: Arc<HistoryReads>,
     metrics: Arc<Metrics>,
     memory: Arc<MemoryBudget>,
@@ -65,9 +67,11 @@ impl Workers {
         proxies: Arc<ProxyPool>,
         tasks: Tasks,
     ) -> Arc<Self> {
+        let interest = Arc::new(Interest::new(broker.clone()));
         Arc::new(Self {
             inboxes: RwLock::default(),
-            interest: Arc::new(Interest::new(broker.clone())),
+            tails: Arc::new(ChannelTails::new(interest.clone())),
+            interest,
             broker,
             reads,
             metrics,
@@ -153,23 +157,27 @@ impl Workers {
     pub(super) fn on_event(&self, channel: &Arc<str>, event: &ChannelEvent) {
         let is_timed = self.metrics.events_received.inc().is_multiple_of(TIMED_EVERY);
         let arrived = is_timed.then(Instant::now);
-        self.each_interested(channel, |inbox| inbox.event(channel, event.clone(), arrived));
+        let tail = || self.tails.event(channel, event);
+        self.each_interested(channel, |inbox| inbox.event(channel, event.clone(), arrived), tail);
     }
 
     pub(super) fn on_gap(&self, channel: &Arc<str>) {
         // One moment for all workers, so that one read serves them.
         let moment = self.reads.now();
-        self.each_interested(channel, |inbox| inbox.gap(channel, moment));
+        self.each_interested(channel, |inbox| inbox.gap(channel, moment), || self.tails.gap(channel));
     }
 
-    fn each_interested(&self, channel: &str, tell: impl Fn(&Inbox)) {
+    /// Where no tail listens, nothing is done for tails: they stand where no worker does.
+    fn each_interested(&self, channel: &str, tell: impl Fn(&Inbox), tail: impl Fn()) {
         let mut workers = self.interest.workers(channel);
         let inboxes = self.inboxes.read();
         while workers != 0 {
             let index = workers.trailing_zeros() as usize;
             workers &= workers - 1;
-            if let Some(inbox) = inboxes.get(index) {
-                tell(inbox);
+            match inboxes.get(index) {
+                Some(inbox) => tell(inbox),
+                None if index == TAILS => tail(),
+                None => {}
             }
         }
     }

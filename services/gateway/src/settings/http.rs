@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{TrustedProxies, error::SettingsError};
 
-/// Worker threads at most: the node keeps a bit for each.
-pub const MAX_WORKERS: usize = 128;
+/// Worker threads at most: the node keeps a bit for each, and one for the tails of operators.
+pub const MAX_WORKERS: usize = 127;
 
 /// Values that Linux accepts for `TCP_KEEPIDLE`.
 const TCP_KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);

@@ -4,6 +4,8 @@
 //!
 //! A broker has two to each server, one for requests and one that listens.
 
+pub mod examine;
+
 use std::{
     collections::HashMap,
     fs,

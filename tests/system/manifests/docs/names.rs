@@ -129,7 +129,8 @@ fn every_setting_and_variable_that_a_page_names_is_there() {
         "tests/e2e/support/browser.js",
         "tests/src/binary.rs",
         "services/gateway/src/cli.rs",
-        "services/gateway/src/cli/admin.rs",
+        "services/gateway/src/cli/admin_client.rs",
+        "tests/e2e/support/admin_cluster.js",
     ];
     let users: String = users.into_iter().map(text).collect();
     for page in pages() {

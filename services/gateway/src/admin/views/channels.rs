@@ -46,7 +46,7 @@ struct ChannelPage<T> {
 
 impl Admin {
     /// The options of a channel.
-    fn options(&self, channel: &str) -> Result<ChannelOptions, AdminError> {
+    pub(in crate::admin) fn options(&self, channel: &str) -> Result<ChannelOptions, AdminError> {
         self.node.policy.get().channel_options(channel).copied().map_err(|error| {
             if error == ErrorCode::UNKNOWN_CHANNEL {
                 AdminError::NotFound("there is no such namespace".to_owned())

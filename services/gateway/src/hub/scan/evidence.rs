@@ -3,6 +3,8 @@
 //! A query takes the worker's time in slices, like a scan. Between two of them it keeps only a number of the ring or of the
 //! session that comes next, so entries may come and go. Decision record 55.
 
+mod user_events;
+
 use std::{
     cell::RefCell,
     cmp::Reverse,
@@ -91,6 +93,7 @@ pub(super) async fn answer_query(
         EventQuery::Disconnects { each } => EventAnswer::Disconnects(scan.disconnects(*each).await),
         EventQuery::Returns { of } => EventAnswer::Returns(scan.returns(of).await),
         EventQuery::Evidence(query) => EventAnswer::Evidence(Box::new(scan.evidence(query).await)),
+        EventQuery::OfUser(query) => EventAnswer::OfUser(scan.of_user(query).await),
     };
     // The requester may have gone meanwhile; then nobody misses the answer.
     let _ = answer.send(found);

@@ -14,6 +14,7 @@ use super::{
     rpc::Recipients,
 };
 use crate::{
+    clock::unix_ms,
     event_log::query::{EVIDENCE_MAX, EventAnswer, EventQuery, later},
     hub::scan::ScanRequest,
 };
@@ -88,7 +89,11 @@ impl ClusterMember {
     }
 
     /// The answer of this node.
-    pub(super) async fn local_events(&self, query: EventQuery) -> Result<EventAnswer, ClusterError> {
+    pub(super) async fn local_events(&self, mut query: EventQuery) -> Result<EventAnswer, ClusterError> {
+        if let EventQuery::OfUser(of_user) = &mut query {
+            // Before the workers are asked: each of them has noted all that is older.
+            of_user.begin(&self.id, unix_ms());
+        }
         let query = Arc::new(query);
         let answers = self.ask_workers(|answer| ScanRequest::Events { query: query.clone(), answer }).await?;
         let all = answers.into_iter().reduce(|mut all, more| {
@@ -105,6 +110,9 @@ impl ClusterMember {
             let (gaps, since) = events.gaps(EVIDENCE_MAX);
             evidence.gaps.extend(gaps);
             evidence.known_since.gaps = later(evidence.known_since.gaps, since);
+        }
+        if let (EventAnswer::OfUser(events), EventQuery::OfUser(of_user)) = (&mut all, &*query) {
+            events.cut(of_user.limit);
         }
         Ok(all)
     }

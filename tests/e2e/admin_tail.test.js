@@ -1,0 +1,142 @@
+// The live tail of the admin page in Chromium, on three real nodes with one Redis: what is published on another node, contents, 5,000 publications a second, and the pause.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, before, test } from "node:test";
+
+import { AdminWindow } from "./support/admin_browser.js";
+import { startBrowser } from "./support/browser.js";
+import { Clients, subscribe } from "./support/client.js";
+import { Cluster } from "./support/cluster.js";
+import { binary } from "./support/node.js";
+
+const PASSWORD = "correct horse battery staple";
+const CHANNEL = "open:lobby";
+const ROWS = 500;
+const RATE = 100;
+const PER_SECOND = 5000;
+const SECONDS = 10;
+const BATCH = 500;
+
+let cluster;
+let browser;
+let url;
+const clients = new Clients();
+
+before(async () => {
+  const hash = execFileSync(binary, ["password"], { input: `${PASSWORD}\n` }).toString().trim();
+  cluster = await Cluster.start({
+    "admin.enabled": true,
+    "admin.password_hash": hash.replace(/^[^"]*"|"$/g, ""),
+    "admin.password_contents": true,
+    "cluster.secret": "a-secret-of-the-cluster-of-40-characters",
+  });
+  url = `${cluster.nodes[0].url}/admin/#/channels/${encodeURIComponent(CHANNEL)}`;
+  browser = await startBrowser();
+});
+after(async () => {
+  clients.close();
+  await browser?.close();
+  await cluster?.stop();
+});
+
+async function open() {
+  const admin = await AdminWindow.open(browser, url);
+  await admin.page.fill("#field-password", PASSWORD);
+  await admin.page.keyboard.press("Enter");
+  await admin.page.locator("#tail").waitFor();
+  return admin;
+}
+
+const card = (admin) => admin.page.locator("main section.card", { has: admin.page.locator("#tail") });
+/** The numbers of the line above the rows. */
+async function counts(admin) {
+  const text = await admin.page.locator("#tail-skipped").innerText();
+  const [skipped, , dropped] = [...text.matchAll(/[\d,]+/g)].map(([digits]) => Number(digits.replaceAll(",", "")));
+  return { skipped, dropped };
+}
+/** Starts the tail and waits until the node listens: what was published before is not in it. */
+async function start(admin) {
+  const answered = admin.page.waitForResponse((response) => response.url().includes("/api/tail"));
+  await admin.page.click("#tail");
+  assert.equal((await answered).status(), 200);
+}
+
+test("the tail shows what comes through another node, with its data and who gets it", async () => {
+  const client = await clients.connect(cluster.nodes[1].websocket);
+  await subscribe(client, CHANNEL);
+  const admin = await open();
+  await start(admin);
+  await cluster.nodes[2].publish(CHANNEL, { text: "<b>hello</b>" }, { tags: { kind: "greeting" } });
+  const row = card(admin).locator("tbody tr");
+  await row.first().waitFor();
+  const text = await row.first().innerText();
+  assert.match(text, /<b>hello<\/b>/);
+  assert.match(text, /\/[0-9a-f]{8} 1\b/, "one subscriber, on one of the nodes of this host");
+  await admin.page.click("#tail");
+  await admin.says("#tail", "Start the tail");
+  assert.deepEqual(admin.problems, []);
+  await admin.close();
+});
+
+/** Publishes 5,000 a second for 10 s; a machine that is busy takes longer. The seconds that it took. */
+async function publishAll() {
+  const began = Date.now();
+  const seconds = () => (Date.now() - began) / 1000;
+  for (let published = 0; published < PER_SECOND * SECONDS; published += BATCH) {
+    const commands = Array.from({ length: BATCH }, (_, index) => ({ publish: { channel: CHANNEL, data: published + index } }));
+    assert.equal((await cluster.nodes[1].call("batch", { commands })).status, 200);
+    const early = (published + BATCH) / PER_SECOND - seconds();
+    if (early > 0) await new Promise((resolve) => setTimeout(resolve, early * 1000));
+  }
+  return seconds();
+}
+
+test("5,000 publications a second for 10 s keep at most 500 rows and a growing number of skipped ones", async () => {
+  const admin = await open();
+  await start(admin);
+  const seen = [];
+  let took;
+  const publishing = publishAll().then((seconds) => (took = seconds));
+  const look = async () => {
+    const rows = await card(admin).locator("tbody tr").count();
+    assert.ok(rows <= ROWS, `${rows} rows`);
+    if ((await admin.page.locator("#tail-skipped").count()) === 0) return 0;
+    const { skipped, dropped } = await counts(admin);
+    seen.push(skipped);
+    return skipped + dropped + rows;
+  };
+  while (took === undefined) await look();
+  await publishing;
+  const all = PER_SECOND * SECONDS;
+  // Shown, dropped and skipped ones are all that were published.
+  const giveUp = Date.now() + 30_000;
+  while ((await look()) !== all) assert.ok(Date.now() < giveUp, `${await look()} of ${all}`);
+  assert.ok(seen.every((skipped, index) => index === 0 || skipped >= seen[index - 1]), `${seen}`);
+  assert.ok(new Set(seen).size >= 5, `it grows: ${seen}`);
+  assert.equal(await card(admin).locator("tbody tr").count(), ROWS);
+  const shown = (await counts(admin)).dropped + ROWS;
+  assert.ok(shown <= RATE * (took + 3), `${shown} shown in ${took} s`);
+  assert.deepEqual(admin.problems, []);
+  await admin.close();
+});
+
+test("paused, the rows stand still, and what came meanwhile is there afterwards", async () => {
+  const admin = await open();
+  await start(admin);
+  const rows = card(admin).locator("tbody tr");
+  await cluster.nodes[0].publish(CHANNEL, "before");
+  await rows.filter({ hasText: "before" }).waitFor();
+  await admin.page.locator("h1").click();
+  await admin.page.keyboard.press("p");
+  await cluster.nodes[0].publish(CHANNEL, "while");
+  await cluster.nodes[0].publish(CHANNEL, "afterwards");
+  // Drawn every 250 ms: one that is not drawn after four times that is not drawn at all.
+  await admin.page.waitForTimeout(1000);
+  assert.equal(await rows.filter({ hasText: "while" }).count(), 0);
+  await admin.page.keyboard.press("p");
+  await rows.filter({ hasText: "while" }).waitFor();
+  await rows.filter({ hasText: "afterwards" }).waitFor();
+  assert.deepEqual(admin.problems, []);
+  await admin.close();
+});
