@@ -277,10 +277,14 @@ mod tests {
         other.restore(&dump);
         let mut read = other.dump()["keys"].take();
         let passed = |text: &Value| text.as_str().unwrap().parse::<u64>().unwrap() - 1_800_000_000_000;
-        let moment = &mut read[3]["content"][1];
+        let place = |read: &Value, name: &str| {
+            read.as_array().unwrap().iter().position(|entry| entry["key"] == name).unwrap()
+        };
+        let (moments, stream) = (place(&read, "moments"), place(&read, "stream"));
+        let moment = &mut read[moments]["content"][1];
         assert!((year..year + 60_000).contains(&passed(moment)), "{moment}");
         *moment = json!("1800000000000");
-        let id = &mut read[6]["content"][0][0];
+        let id = &mut read[stream]["content"][0][0];
         let (offset, accepted) = id.as_str().unwrap().split_once('-').unwrap();
         assert!(offset == "5" && passed(&json!(accepted)) >= year, "{id}");
         *id = json!("5-1800000000000");
