@@ -27,14 +27,14 @@ export function store(value) {
 
 export function useStore(shared) {
   const [, again] = useState(0);
-  // The value may have changed between rendering and this effect.
+  const rendered = shared.get();
   useEffect(() => {
-    const seen = shared.get();
     const stop = shared.listen(() => again((count) => count + 1));
-    if (!Object.is(seen, shared.get())) again((count) => count + 1);
+    // The value may have changed between rendering and this effect.
+    if (!Object.is(rendered, shared.get())) again((count) => count + 1);
     return stop;
   }, [shared]);
-  return shared.get();
+  return rendered;
 }
 
 /** Reads or writes what the browser keeps. A browser that keeps nothing still shows the page. */
