@@ -83,6 +83,7 @@ fn check(command: Result<ApiCommand<'_>, ApiError>, body: &Bytes) {
             page(accepted(request.page()));
         }
         ApiCommand::Connections(request) => page(accepted(request.page())),
+        ApiCommand::Explain(request) => drop(accepted(request.query())),
         ApiCommand::Presence(_)
         | ApiCommand::PresenceStats(_)
         | ApiCommand::HistoryRemove(_)
