@@ -51,7 +51,7 @@ pub(crate) fn measure(
     Ok(rows)
 }
 
-/// What a delivery cost both servers, in microseconds.
+/// The cost of a delivery on both servers, in microseconds.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CpuPoint {
     pub(crate) payload_bytes: usize,

@@ -46,7 +46,7 @@ pub(crate) struct LatencyPlan {
 }
 
 impl Plan {
-    /// What is compared: the node and the baseline, or a new and an old node.
+    /// The two that are compared: the node and the baseline, or a new and an old node.
     pub(crate) fn names(&self) -> [&'static str; 2] {
         if self.start.old.is_some() { ["new", "old"] } else { ["gateway", "stock"] }
     }

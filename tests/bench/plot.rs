@@ -20,7 +20,7 @@ pub(crate) struct Figure {
     /// The last part of the file's name.
     pub(crate) name: &'static str,
     pub(crate) title: String,
-    /// What a reader sees in it who cannot see it.
+    /// The description for a reader who cannot see it.
     pub(crate) description: String,
     pub(crate) x: Axis,
     /// The meaning and the unit of the other axis.

@@ -155,7 +155,7 @@ impl Node {
             .expect("the settings file can be written");
     }
 
-    /// Where its settings stand, for commands on its machine.
+    /// The file of its settings, for commands on its machine.
     pub fn settings_file(&self) -> PathBuf {
         self.files.path().join(SETTINGS_FILE)
     }

@@ -1,4 +1,4 @@
-//! What lies in a Redis and what is said in it, as JSON that can be kept in a file and put into another Redis.
+//! The keys and messages of a Redis, as JSON that can be kept in a file and put into another Redis.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
-/// How long a server may take to answer.
+/// Longest wait for an answer of a server.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Numbers of this many digits are moments in milliseconds, alone or as a part of an id: they move with the time between writing
 /// and reading.

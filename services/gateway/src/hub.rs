@@ -63,7 +63,7 @@ pub struct Hub {
     counts: Arc<SessionCounts>,
     /// Counters of the worker.
     traffic: Rc<TrafficCounters>,
-    /// What happened to its sessions and channels lately.
+    /// The latest events of its sessions and channels.
     pub events: EventLog,
 }
 

@@ -158,7 +158,7 @@ impl<T> Clone for SessionAnswer<T> {
     }
 }
 
-/// What a session alone knows of itself, for operators.
+/// The part that a session alone knows of itself, for operators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionDetail {
     /// The last command of its client.

@@ -43,7 +43,7 @@ pub enum LogLevelError {
     /// It is not understood.
     #[error("log.level: {0}")]
     Directives(#[from] ParseError),
-    /// Whoever logs is gone.
+    /// The filter of the log cannot be replaced any more.
     #[error("log.level: {0}")]
     Gone(#[from] reload::Error),
 }

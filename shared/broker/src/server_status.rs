@@ -23,11 +23,11 @@ pub struct ServerStatus {
     pub pending_requests: usize,
     /// Channels that the node listens to on it.
     pub subscriptions: usize,
-    /// What the server says of itself.
+    /// The server's answer about itself.
     pub facts: ServerFacts,
 }
 
-/// What a server says of itself in `INFO`. All absent where it does not answer that.
+/// The answer of a server to `INFO`. All absent if it does not answer that.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServerFacts {
     /// `master`, `slave`.

@@ -114,7 +114,7 @@ pub(crate) fn table(verdicts: &[Verdict]) -> Vec<Vec<String>> {
     std::iter::once(head).chain(verdicts.iter().map(Verdict::cells)).collect()
 }
 
-/// How long deliveries took while something broke, a panel for each scenario.
+/// The latency of deliveries while something broke, a panel for each scenario.
 pub(crate) fn figure(verdicts: &[Verdict]) -> Figure {
     let told: Vec<String> = verdicts
         .iter()

@@ -29,7 +29,7 @@ const MARK_SIZE: i32 = 3;
 const MARKS: usize = 24;
 /// Marks of a line in one panel at least.
 const MARKS_MIN: usize = 4;
-/// What the backend writes at each element, and what every element has without it.
+/// Attributes that the backend writes at each element although every element has them without.
 const IMPLIED: [&str; 2] = [" opacity=\"1\"", " font-family=\"sans-serif\""];
 /// Room for the numbers of an axis.
 const LABELS: u32 = 74;
@@ -210,7 +210,7 @@ fn escaped(text: &str) -> String {
 }
 
 impl Scale {
-    /// Where a value stands.
+    /// The place of a value.
     fn height(self, value: f64) -> f64 {
         match self {
             Self::FromZero => value,

@@ -1,4 +1,4 @@
-//! Who gets into the admin API, and what they may.
+//! The ways into the admin API, and the rights of each.
 
 use std::time::{Duration, Instant};
 

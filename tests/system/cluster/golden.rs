@@ -1,4 +1,4 @@
-//! What nodes of a released version have written, read by this one: keys in Redis and messages between nodes. The files are never
+//! Keys in Redis and messages between nodes that a released version has written, read by this one. The files are never
 //! changed; a new released version adds its own (`make golden`).
 //!
 //! - `keys.json`: every key of two nodes with history, presence, leases, counted connections, an idempotency key, a work queue and
@@ -36,7 +36,7 @@ const WRITE_TO: &str = "GORANI_GOLDEN";
 const CHANNEL: &str = "kept:golden";
 /// The channel without history.
 const LIVE: &str = "seen:golden";
-/// Who owns a work queue.
+/// The owner of a work queue.
 const BACKEND: &str = "login:shop\npasscode:hush\n";
 const JOBS: &str = "/queue/golden";
 
@@ -67,7 +67,7 @@ fn file(version: &str, name: &str) -> Value {
     serde_json::from_slice(&text).unwrap()
 }
 
-/// What the API says of the channel.
+/// The API's answers about the channel.
 fn answers(node: &Node) -> Value {
     let history = node.api().ok("history", &json!({"channel": CHANNEL, "limit": 10}));
     let presence = node.api().ok("presence", &json!({"channel": CHANNEL}));

@@ -27,7 +27,7 @@ fn found<'f>(findings: &'f [Value], check: &str) -> &'f Value {
         .unwrap_or_else(|| panic!("{check}: {findings:?}"))
 }
 
-/// What is bad says how to mend it.
+/// A finding that is bad says how to mend it.
 fn assert_bad(findings: &[Value], checks: &[&str]) {
     for check in checks {
         let finding = found(findings, check);

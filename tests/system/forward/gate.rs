@@ -42,7 +42,7 @@ impl Tap {
         *self.node.lock().unwrap() = Some(node);
     }
 
-    /// What came so far.
+    /// The bytes that came so far.
     pub(crate) fn caught(&self) -> Vec<u8> {
         self.caught.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! What `deploy/prometheus` and `deploy/grafana` ask for is what a node counts, and a node counts no more things than its settings say.
+//! The metrics that `deploy/prometheus` and `deploy/grafana` ask for are those of a node, and a node counts no more things than its settings say.
 
 use std::{collections::BTreeSet, time::Duration};
 

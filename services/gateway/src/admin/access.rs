@@ -1,4 +1,4 @@
-//! Who asks, and whether they may: the cookie of a session, a key, or the token of a command; and the rules by which no other site can
+//! Callers of the admin API and their rights: the cookie of a session, a key, or the token of a command; and the rules by which no other site can
 //! have a browser ask. `docs/admin.md`; decision record 57.
 
 use std::{
@@ -48,7 +48,7 @@ pub enum RequestRoute {
     Plain,
 }
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Debug, Clone)]
 pub struct AdminCaller {
     /// Their right.

@@ -51,7 +51,7 @@ pub fn is_change(call: &str) -> bool {
     CHANGES.contains(&call)
 }
 
-/// What an action is asked to do. Not every field is for each.
+/// The request of an action. Not every field is for each.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ActionRequest {
@@ -131,7 +131,7 @@ async fn explain_query(admin: &Admin, body: ExplainBody) -> Result<AdminAnswer, 
         ExplainError::Cluster(error) => error.into(),
         ExplainError::Broker(error) => AdminError::Unavailable(error.to_string()),
     })?;
-    let nodes = explained.nodes.iter().map(NodeAnswer::of_asked).collect();
+    let nodes = explained.nodes.iter().map(NodeAnswer::from).collect();
     let result = json!({
         "verdict": explained.verdict, "evidence": explained.evidence, "advice": explained.advice,
         "exit": explained.exit,
@@ -139,7 +139,7 @@ async fn explain_query(admin: &Admin, body: ExplainBody) -> Result<AdminAnswer, 
     Ok(AdminAnswer::of(result).with_nodes(nodes))
 }
 
-/// What is acted upon, for the audit log.
+/// The target of an action, for the audit log.
 fn described(request: &ActionRequest) -> String {
     let parts = [
         ("user", &request.user),
@@ -286,7 +286,7 @@ async fn ping(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, Adm
     let number = |node: &NodeAnswer| node.value.as_ref()?["count"].as_u64();
     let is_somewhere = nodes.iter().any(|node| number(node) == Some(1));
     match (took, error) {
-        (None, None) if !is_somewhere && nodes.iter().all(|node| node.answered) => {
+        (None, None) if !is_somewhere && nodes.iter().all(|node| node.asked.answered) => {
             Err(AdminError::NotFound("there is no such client".to_owned()))
         }
         (took, error) => Ok(by_node(nodes, number).with_result("rtt_ms", took).with_result("error", error)),
@@ -296,7 +296,7 @@ async fn ping(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, Adm
 async fn drain(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
     let named = request.node.as_deref().ok_or_else(|| missing("node"))?;
     let nodes = admin.ask(None, &InspectQuery::Report { since: None }).await?;
-    let mut found = nodes.into_iter().filter(|node| node.id == named || node.name == named);
+    let mut found = nodes.into_iter().filter(|node| node.asked.id == named || node.asked.name == named);
     let (node, another) = (found.next(), found.next());
     let node = node.ok_or_else(|| AdminError::NotFound("there is no such node".to_owned()))?;
     if another.is_some() {
@@ -309,8 +309,8 @@ async fn drain(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, Ad
         };
         return Ok(by_node(vec![node], open));
     }
-    let nodes = admin.ask(Some(&node.id), &InspectQuery::Drain).await?;
-    let is_done = nodes.iter().any(|node| node.answered);
+    let nodes = admin.ask(Some(&node.asked.id), &InspectQuery::Drain).await?;
+    let is_done = nodes.iter().any(|node| node.asked.answered);
     let answer = by_node(nodes, |node| node.value.as_ref()?["count"].as_u64());
     if is_done {
         Ok(answer)
@@ -334,8 +334,10 @@ async fn log_level(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer
 async fn node_id(admin: &Admin, named: Option<&str>) -> Result<Option<String>, AdminError> {
     let Some(named) = named else { return Ok(None) };
     let nodes = admin.ask(None, &InspectQuery::Report { since: None }).await?;
-    let found = nodes.into_iter().find(|node| node.id == named || node.name == named);
-    found.map(|node| Some(node.id)).ok_or_else(|| AdminError::NotFound("there is no such node".to_owned()))
+    let found = nodes.into_iter().find(|node| node.asked.id == named || node.asked.name == named);
+    found
+        .map(|node| Some(node.asked.id))
+        .ok_or_else(|| AdminError::NotFound("there is no such node".to_owned()))
 }
 
 /// Has nodes read their settings again: all, or one. Beside the number of each stands the report of what changes.
@@ -352,7 +354,7 @@ async fn reload(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, A
         .map(|node| {
             let part = node.value.clone().unwrap_or_else(|| json!({"error": "no answer"}));
             json!({
-                "id": node.id, "name": node.name, "count": part["count"], "error": part["error"],
+                "id": node.asked.id, "name": node.asked.name, "count": part["count"], "error": part["error"],
                 "report": part["report"],
             })
         })

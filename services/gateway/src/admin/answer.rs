@@ -40,7 +40,7 @@ impl AdminAnswer {
     /// # Errors
     /// JSON cannot be written.
     pub fn reported<T: Serialize>(report: EventReport<T>) -> Result<Self, AdminError> {
-        let nodes = report.nodes.iter().map(NodeAnswer::of_asked).collect();
+        let nodes = report.nodes.iter().map(NodeAnswer::from).collect();
         let result = serde_json::to_value(report.result).map_err(|_| AdminError::Internal)?;
         Ok(Self { complete: report.complete, ..Self::of(result).with_nodes(nodes) })
     }
@@ -57,7 +57,7 @@ impl AdminAnswer {
     /// One that nodes have given together. It is complete if all of them answered.
     #[must_use]
     pub fn with_nodes(mut self, nodes: Vec<NodeAnswer>) -> Self {
-        self.complete &= nodes.iter().all(|node| node.answered);
+        self.complete &= nodes.iter().all(|node| node.asked.answered);
         self.nodes = nodes;
         self
     }
@@ -175,10 +175,10 @@ pub(super) fn parts<T: DeserializeOwned>(nodes: &mut [NodeAnswer]) -> Vec<(Strin
     for node in nodes {
         let Some(value) = node.value.take() else { continue };
         match serde_json::from_value(value) {
-            Ok(part) => parts.push((node.name.clone(), part)),
+            Ok(part) => parts.push((node.asked.name.clone(), part)),
             Err(error) => {
-                tracing::debug!(node = node.name, %error, "answer of another node not understood");
-                node.answered = false;
+                tracing::debug!(node = node.asked.name, %error, "answer of another node not understood");
+                node.asked.answered = false;
             }
         }
     }

@@ -53,7 +53,7 @@ pub struct AuditRecord {
     pub address: Option<IpAddr>,
     /// `login`, `logout`, `disconnect`, …
     pub action: String,
-    /// What it was done to.
+    /// The target of the action.
     pub target: String,
     /// `ok`, or the code of the error.
     pub result: String,

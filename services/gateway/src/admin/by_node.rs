@@ -1,4 +1,4 @@
-//! What an action concerns, in numbers by node.
+//! The reach of an action, in numbers by node.
 
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ pub(super) fn by_node(nodes: Vec<NodeAnswer>, number: impl Fn(&NodeAnswer) -> Op
         .zip(&numbers)
         .map(|(node, count)| {
             let error = count.is_none().then_some("no answer");
-            json!({"id": node.id, "name": node.name, "count": count, "error": error})
+            json!({"id": node.asked.id, "name": node.asked.name, "count": count, "error": error})
         })
         .collect();
     let total: u64 = numbers.into_iter().flatten().sum();

@@ -82,7 +82,7 @@ pub fn connections(node: &Node) -> BTreeMap<String, i64> {
     open.chain(brief).collect()
 }
 
-/// What happens in a second.
+/// Counts of one second.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Rates {
@@ -132,7 +132,7 @@ impl NodeCounters {
         }
     }
 
-    /// How much they grew in a second, since an earlier time.
+    /// Growth in a second, since an earlier time.
     #[allow(clippy::cast_precision_loss, reason = "numbers on a chart")]
     pub fn rates(&self, before: &Self, time: Duration) -> Rates {
         let seconds = time.as_secs_f64().max(0.001);
@@ -153,7 +153,7 @@ impl NodeCounters {
     }
 }
 
-/// What the process uses.
+/// Use of CPU, memory and files by the process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProcessReport {

@@ -23,7 +23,7 @@ pub enum AdminError {
     /// The key or the token of the request is none.
     #[error("this key is not known")]
     WrongKey,
-    /// Whatever was wrong with a login.
+    /// A login failed, for whatever reason.
     #[error("the password is wrong")]
     LoginFailed,
     /// Too many failed logins.

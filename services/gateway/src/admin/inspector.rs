@@ -80,7 +80,7 @@ pub enum InspectQuery {
     Audit,
     /// The last lines of the log.
     Logs,
-    /// What the session of a client alone knows of itself.
+    /// The part that the session of a client alone knows of itself.
     Session {
         /// Its client id.
         client: String,

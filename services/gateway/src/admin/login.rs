@@ -151,7 +151,7 @@ pub async fn logout(
     Ok(response)
 }
 
-/// Who asks, for the page.
+/// The caller, for the page.
 pub fn described(grant: &Grant, session: Option<&TokenBody>, admin: &Admin) -> Value {
     json!({
         "name": grant.name,

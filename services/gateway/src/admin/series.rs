@@ -34,7 +34,7 @@ pub const NAMES: [&str; 10] = [
 /// The values of one second, in the order of [`NAMES`].
 type Sample = [f64; NAMES.len()];
 
-/// What the sampler has seen.
+/// The samples that were taken.
 #[derive(Default)]
 pub struct Sampler(Mutex<SampledNumbers>);
 

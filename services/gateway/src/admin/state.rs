@@ -1,4 +1,4 @@
-//! What the admin API of a node keeps: who may get in, who tried, what was done, and the numbers of the last minutes.
+//! The state of a node's admin API: sessions, failed logins, the audit log, and the numbers of the last minutes.
 
 use std::{sync::Arc, time::Duration};
 

@@ -40,7 +40,7 @@ use super::{
 
 /// Lines that wait for the reader of a tail.
 const WAITING_LINES: usize = 16;
-/// What is not of an event is done so often: asking for a user's events, telling what was skipped, showing that the node is there.
+/// Interval of everything that is no event: asking for a user's events, telling what was skipped, showing that the node is there.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A tail that runs.

@@ -63,7 +63,7 @@ pub enum AdminCallFailed {
     /// The right does not go so far.
     #[error("{0}")]
     Refused(String),
-    /// What was asked for is not there, or the call failed.
+    /// Nothing was found, or the call failed.
     #[error("{0}")]
     Failed(String),
 }

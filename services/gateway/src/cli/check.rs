@@ -56,7 +56,7 @@ pub enum CheckFailed {
 /// The result.
 #[derive(Debug)]
 pub(super) struct Checked {
-    /// What is to be printed.
+    /// The text to print.
     pub(super) text: String,
     /// The exit code.
     pub(super) code: u8,
@@ -74,7 +74,7 @@ struct RuleDecision {
 }
 
 impl CheckArguments {
-    /// What is asked about a token or a channel; `None` if only the settings are to be checked.
+    /// The question about a token or a channel; `None` if only the settings are to be checked.
     pub(super) fn run(&self, settings: &Settings) -> Result<Option<Checked>, CheckFailed> {
         let rules = settings.channel.rules()?;
         let proxies = routes(settings);
@@ -253,7 +253,7 @@ fn backend(what: &str) -> RuleDecision {
 /// A rule: of a channel and a user, and of whether the user is subscribed.
 type UserRule = fn(&ChannelRules, &str, &str, bool) -> Result<(), Denied>;
 
-/// What a user may do in a channel without a token for it: subscribing first.
+/// The rights of a user in a channel without a token for it: subscribing first.
 fn decisions(rules: &ChannelRules, proxies: &ProxyRoutes, channel: &str, user: &str) -> Vec<RuleDecision> {
     let check = SubscribeCheck { channel, user, client: "", token: None };
     let mut decisions = vec![subscribe(rules, proxies, &check)];

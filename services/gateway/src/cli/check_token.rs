@@ -1,4 +1,4 @@
-//! What stands in a token before anybody has looked at its signature, and the keys that the settings name.
+//! The content of a token before anybody has looked at its signature, and the keys that the settings name.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 /// Longest time to wait for the keys at `token.jwks_url`.
 const JWKS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a token claims.
+/// The claims of a token.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Claimed {
     /// It is for one channel.

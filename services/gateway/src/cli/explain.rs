@@ -136,13 +136,14 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Command {
+    struct ExplainCommandLine {
         #[command(flatten)]
         explain: ExplainArguments,
     }
 
     fn parsed(arguments: &str) -> Result<ExplainArguments, clap::Error> {
-        Command::try_parse_from(format!("x --channel a {arguments}").trim().split(' ')).map(|it| it.explain)
+        ExplainCommandLine::try_parse_from(format!("x --channel a {arguments}").trim().split(' '))
+            .map(|it| it.explain)
     }
 
     #[test]

@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Command {
+    struct HooksCommandLine {
         #[command(flatten)]
         hooks: HooksArguments,
     }
@@ -243,7 +243,7 @@ mod tests {
             };
             answers.into_iter().map(answer).collect()
         });
-        let command = Command::parse_from(format!("x {arguments}").split(' '));
+        let command = HooksCommandLine::parse_from(format!("x {arguments}").split(' '));
         let printed = command.hooks.run(&settings);
         (node.join().unwrap(), printed)
     }
@@ -281,10 +281,10 @@ mod tests {
         let error = run("list --endpoint nowhere", &[answer]).1.unwrap_err();
         assert_eq!(error.to_string(), "endpoint: not in hooks.endpoints");
         assert!(matches!(run("list", &["nonsense"]).1, Err(HooksFailed::Answer(_))));
-        let closed = Command::parse_from(["x", "list", "--endpoint", "shop"]);
+        let closed = HooksCommandLine::parse_from(["x", "list", "--endpoint", "shop"]);
         assert!(matches!(closed.hooks.run(&Settings::default()), Err(HooksFailed::NoKey)));
         assert!(matches!(
-            Command::parse_from(["x", "list"]).hooks.run(&Settings::default()),
+            HooksCommandLine::parse_from(["x", "list"]).hooks.run(&Settings::default()),
             Err(HooksFailed::NoEndpoint)
         ));
     }

@@ -19,7 +19,7 @@ pub enum PasswordFailed {
     /// Nothing can be read.
     #[error("cannot read a password: {0}")]
     Read(#[from] io::Error),
-    /// What was typed is not the same.
+    /// The two inputs differ.
     #[error("the two are not the same")]
     Different,
     /// Not a password for the admin page.

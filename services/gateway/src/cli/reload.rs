@@ -84,7 +84,7 @@ fn lines(answer: &Value, dry_run: bool) -> String {
     lines.collect()
 }
 
-/// What would change. Nodes with the same differences share a paragraph.
+/// The differences. Nodes with the same ones share a paragraph.
 fn differences(answer: &Value, terminal: Terminal) -> String {
     let mut paragraphs: Vec<(Vec<String>, String)> = Vec::new();
     for row in rows(answer) {

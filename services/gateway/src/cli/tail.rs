@@ -45,7 +45,7 @@ pub(super) struct TailArguments {
     /// The channel; with --user beside it, what happens to this user in it as well.
     #[arg(required_unless_present = "user")]
     channel: Option<String>,
-    /// What happens to this user's sessions, on all nodes.
+    /// Follow this user's sessions, on all nodes.
     #[arg(long)]
     user: Option<String>,
     /// First what has been: publications after this offset, or all of so long, such as -10m.
@@ -72,7 +72,7 @@ pub(super) struct TailArguments {
 
 /// The cause for which the output ended.
 enum TailEnd {
-    /// What the node said.
+    /// The node ended it, for this reason.
     Ended(String),
     Interrupted,
     /// Nobody reads the output.
@@ -275,7 +275,7 @@ fn sender(by: &Value) -> String {
     format!("{}/{}", cell(&by["user"]), cell(&by["client"]))
 }
 
-/// What happened to a session or to a subscription.
+/// The text of an event of a session or of a subscription.
 fn happened(kind: &str, event: &Value) -> String {
     let mut parts = vec![time(&event["at"]), printable(kind)];
     if event["by"].is_object() {
@@ -307,14 +307,14 @@ mod tests {
     const PIPE: Terminal = Terminal { width: None, has_color: false };
 
     #[derive(Debug, Parser)]
-    struct Command {
+    struct TailCommandLine {
         #[command(flatten)]
         tail: TailArguments,
     }
 
     fn parsed(arguments: &[&str]) -> Result<TailArguments, clap::Error> {
         let command = std::iter::once("tail").chain(arguments.iter().copied());
-        Command::try_parse_from(command).map(|command| command.tail)
+        TailCommandLine::try_parse_from(command).map(|command| command.tail)
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl ActionRunner {
                     return Effect::Pending(ticket, published);
                 }
                 let published =
-                    self.node.publisher.publish_with(PublishSource::Client, &channel, publication, options);
+                    self.node.publisher.publish_with(PublishSource::Client, channel, publication, options);
                 Effect::Pending(ticket, published.map(Outcome::Published).boxed_local())
             }
             Action::PushToQueue(ticket, queue, publication) => {
@@ -288,7 +288,7 @@ impl ActionRunner {
         let tracker = hooks.tracker.clone();
         let published = self.node.publisher.publish_with(
             PublishSource::Client,
-            channel,
+            channel.clone(),
             publication.clone(),
             options.clone(),
         );

@@ -118,7 +118,7 @@ pub enum RecoveryResult {
     Recovered,
     /// The position is of an epoch that has ended.
     WrongEpoch,
-    /// What was missed has left the history.
+    /// The missed publications have left the history.
     TooOld,
     /// More was missed than one recovery brings.
     TooMuch,
@@ -143,14 +143,14 @@ pub enum GapChange {
     Missed,
     /// An event did not fit into the worker's inbox.
     InboxFull,
-    /// What was missed after a position was read from history, up to this offset.
+    /// The publications missed after a position were read from history, up to this offset.
     CaughtUp {
         /// The last publication before the gap.
         after: Position,
         /// The last one that was read.
         to: u64,
     },
-    /// What was missed could not be read: subscribers that track their position were told.
+    /// The missed publications could not be read: subscribers that track their position were told.
     NotCaughtUp,
     /// The stream began a new epoch.
     EpochEnded {

@@ -33,7 +33,7 @@ pub enum EventQuery {
     },
     /// All that is known of a user, or of one client, and a channel.
     Evidence(EvidenceQuery),
-    /// What is new of a user's sessions.
+    /// New events of a user's sessions.
     OfUser(UserEventQuery),
 }
 
@@ -55,7 +55,7 @@ pub struct UserEventQuery {
     pub limit: usize,
 }
 
-/// What is new of a user's sessions.
+/// New events of a user's sessions.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct UserEvents {
     /// Connects and disconnects.
@@ -196,7 +196,7 @@ pub struct ReturnOfUser {
     pub recovered: Option<bool>,
 }
 
-/// What a node knows of a user or a client, and a channel.
+/// The knowledge of one node about a user or a client, and a channel.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NodeEvidence {
     /// The time of the node's clock.

@@ -12,7 +12,7 @@ pub struct Explanation {
     pub verdict: Verdict,
     /// Everything it follows from, in order of time.
     pub evidence: Vec<EvidenceLine>,
-    /// What may be done about it.
+    /// Advice.
     pub advice: Vec<String>,
     /// Exit code of `gorani explain`: 0 had it, 1 had it not, 5 unknown.
     pub exit: u8,

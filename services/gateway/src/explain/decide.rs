@@ -45,7 +45,7 @@ impl AskedPublication {
     }
 }
 
-/// What is known of a user and a channel.
+/// The evidence about a user and a channel.
 #[derive(Debug, Default)]
 pub struct Facts {
     /// Evidence of the nodes that answered.

@@ -31,7 +31,7 @@ macro_rules! reasons {
                 match self { $(Self::$name => $meaning,)+ }
             }
 
-            /// What to do about it; empty where nothing is wrong.
+            /// Advice; empty if nothing is wrong.
             pub const fn advice(self) -> &'static str {
                 match self { $(Self::$name => $advice,)+ }
             }
@@ -71,7 +71,7 @@ reasons! {
     Unknown "unknown" EXIT_UNKNOWN "a node did not answer, or does not remember so far back", "ask again when all nodes answer; raise the sizes in event_log";
 }
 
-/// How sure it is that a client has a publication. Never more is said than is known.
+/// The certainty that a client has a publication. Never more is said than is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     /// The client was subscribed then.

@@ -51,7 +51,7 @@ pub(super) struct Channel {
     moved: Option<Box<EpochChange>>,
     /// Publications times subscribers since the hub last took the number.
     delivered: u32,
-    /// Where its deliveries are counted.
+    /// The counters of its deliveries.
     namespace: NamespaceIndex,
 }
 

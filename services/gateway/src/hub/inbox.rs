@@ -41,7 +41,7 @@ pub(super) enum InboxEntry {
     Ping(oneshot::Sender<()>),
 }
 
-/// What came of one channel in a turn.
+/// The result of one channel's turn.
 #[derive(Default)]
 pub(super) struct ChannelTurn {
     pub(super) events: Vec<ChannelEvent>,

@@ -68,7 +68,7 @@ pub struct SessionEntry {
     pub connected_at_ms: u64,
     /// The meta that the backend keeps with the connection, where hooks send it.
     pub meta: Option<Arc<Bytes>>,
-    /// What operators see of the client; absent where no admin page is served.
+    /// The description of the client for operators; absent where no admin page is served.
     pub description: Option<Box<ClientDescription>>,
     /// The limit under which it holds a slot among its user's connections.
     pub(super) user_slot: Option<u32>,

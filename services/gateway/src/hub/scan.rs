@@ -73,7 +73,7 @@ pub enum ScanRequest {
     },
     /// More than the API tells, for operators.
     Detail(DetailRequest),
-    /// What happened on the worker.
+    /// The events of the worker.
     Events {
         /// The query.
         query: Arc<EventQuery>,

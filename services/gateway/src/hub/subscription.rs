@@ -65,7 +65,7 @@ impl Subscription {
         self.encoding = encoder.change_format(self.encoding, format);
     }
 
-    /// Where its bytes wait for the client.
+    /// The outbox in which its bytes wait for the client.
     pub(super) fn outbox(&self) -> &Outbox {
         &self.outbox
     }

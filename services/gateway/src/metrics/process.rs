@@ -108,7 +108,7 @@ impl prometheus_client::collector::Collector for ProcessCollector {
     }
 }
 
-/// What `/proc` says of this process.
+/// The content of `/proc` about this process.
 #[derive(Debug, Default)]
 struct ProcessStatus {
     cpu_seconds: Option<f64>,

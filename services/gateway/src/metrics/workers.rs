@@ -10,7 +10,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// What waits in the outboxes of one worker, at its last look at all of them.
+/// The bytes that wait in the outboxes of one worker, at its last look at all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WaitingOutboxes {
     /// Bytes of all.

@@ -1,4 +1,4 @@
-//! What a reload puts in place while the node runs: the policy in one step, and the limits of admission. And the way to ask for one.
+//! The parts that a reload replaces while the node runs: the policy in one step, and the limits of admission. And the way to ask for one.
 //! Record 61.
 
 use std::sync::{Arc, OnceLock};

@@ -66,7 +66,7 @@ impl Publisher {
             Ok(PublishOptions { retention, skip_history, idempotency })
         });
         match options {
-            Ok(options) => self.publish_with(PublishSource::Api, channel, publication, options),
+            Ok(options) => self.publish_with(PublishSource::Api, channel.into(), publication, options),
             Err(error) => {
                 if self.events.keeps_failures() {
                     self.events.note_failure(channel, false, error.code);
@@ -81,16 +81,15 @@ impl Publisher {
     pub fn publish_with(
         &self,
         source: PublishSource,
-        channel: &str,
+        channel: Arc<str>,
         publication: Publication,
         options: PublishOptions,
     ) -> BoxFuture<'static, Result<Published, ErrorCode>> {
         // One look at the log's level for a publication; the fields are read only where somebody wants them.
-        tracing::debug!(channel, ?source, bytes = publication.data.len(), "publishing");
+        tracing::debug!(%channel, ?source, bytes = publication.data.len(), "publishing");
         let (metrics, began) = (self.metrics.clone(), Instant::now());
-        // The name is copied only where failures are kept: one small allocation beside those of the request.
-        let noted = self.events.keeps_failures().then(|| (self.events.clone(), Box::<str>::from(channel)));
-        let accepted = self.broker.publish(channel, publication, options);
+        let accepted = self.broker.publish(&channel, publication, options);
+        let noted = self.events.keeps_failures().then(|| (self.events.clone(), channel));
         Box::pin(async move {
             let result = accepted.await.map_err(|error| {
                 // Not a warning: while Redis is away there would be one for every publication. The counter and the broker tell.

@@ -132,7 +132,7 @@ impl Workers {
         join_all(inboxes.iter().map(|inbox| inbox.ping())).await;
     }
 
-    /// How long each worker takes to come to what is in its inbox, at most `most`, and the entries that wait there.
+    /// The time that each worker takes to come to the entries of its inbox, at most `most`, and the entries that wait there.
     pub async fn lags(&self, most: Duration) -> Vec<(Duration, usize)> {
         let inboxes = self.inboxes();
         let lag = async |inbox: &Inbox| {
@@ -167,7 +167,7 @@ impl Workers {
         self.each_interested(channel, |inbox| inbox.gap(channel, moment), || self.tails.gap(channel));
     }
 
-    /// Where no tail listens, nothing is done for tails: they stand where no worker does.
+    /// Nothing is done for tails unless the channel has one: they stand where no worker does.
     fn each_interested(&self, channel: &str, tell: impl Fn(&Inbox), tail: impl Fn()) {
         let mut workers = self.interest.workers(channel);
         let inboxes = self.inboxes.read();

@@ -48,7 +48,7 @@ enum ReloadError {
     Interrupted(#[from] tokio::task::JoinError),
 }
 
-/// What was read and checked, and nothing of it is in place.
+/// New settings that were read and checked, and of which nothing is in place.
 struct CheckedSettings {
     /// As they were read.
     loaded: Settings,

@@ -63,7 +63,7 @@ pub struct Subscribed {
     pub permit: Option<ReplyPermit>,
 }
 
-/// What operators see of a client, as far as it is known.
+/// The description of a client for operators, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientDescription {
     /// Its address.

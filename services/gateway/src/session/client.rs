@@ -114,7 +114,7 @@ pub struct ClientSession {
     errors: u32,
     /// The command that runs or has its outcome, for the counters of errors.
     command: CommandKind,
-    /// Where the connected client is counted.
+    /// The label under which the connected client is counted.
     sdk: SdkIndex,
     clock: ClientDeadlines,
     /// The limit of failed logins; dropped once it is connected.

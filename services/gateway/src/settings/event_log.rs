@@ -10,7 +10,7 @@ const ENTRIES_MAX: usize = 1024 * 1024;
 /// The smallest bound in bytes: a few events with long names fit.
 const BYTES_MIN: usize = 64 * 1024;
 
-/// What a node remembers for `explain`, slow consumers and disconnects.
+/// The sizes of the node's memory for `explain`, slow consumers and disconnects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventLogSettings {

@@ -1,4 +1,4 @@
-//! What a reload of the settings changes, or would change: by key, without secrets, and with what it means for those who are there.
+//! The report of a reload, or of a dry run: changes by key, without secrets, and their effects on those who are there.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ const PUBLIC_TEXTS: [&str; 12] = [
     "token.issuer",
 ];
 
-/// What a reload changed, or would change if it is a dry run.
+/// The changes of a reload, or of a dry run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ReloadReport {
     /// True if nothing was changed, because nothing was to be.
@@ -36,7 +36,7 @@ pub struct ReloadReport {
     pub restart: Vec<SettingChange>,
     /// Listeners with another certificate.
     pub certificates: Vec<NewCertificate>,
-    /// What it means for those who are there, a sentence each.
+    /// The effects on those who are there, a sentence each.
     pub effects: Vec<String>,
 }
 

@@ -245,7 +245,7 @@ pub fn visible(settings: &Settings) -> Vec<VisibleSetting> {
     all
 }
 
-/// What may be said of a secret.
+/// The text that is shown for a secret.
 fn outline(value: &Value) -> String {
     match value {
         Value::String(text) if text.is_empty() => "not set".to_owned(),

@@ -83,14 +83,14 @@ fn the_whole_matrix_of_subscribing_without_a_token() {
 }
 
 /// One of the three commands that have `allow_…_for_…` options.
-struct Command {
+struct ChannelCommand {
     name: &'static str,
     set: fn(&mut ChannelOptions, [bool; 3]),
     may: for<'r> fn(&'r ChannelRules, &str, &str, bool) -> Result<&'r ChannelOptions, Denied>,
 }
 
-const COMMANDS: [Command; 3] = [
-    Command {
+const COMMANDS: [ChannelCommand; 3] = [
+    ChannelCommand {
         name: "publish",
         set: |options, [subscriber, client, anonymous]| {
             options.allow_publish_for_subscriber = subscriber;
@@ -99,7 +99,7 @@ const COMMANDS: [Command; 3] = [
         },
         may: ChannelRules::may_publish,
     },
-    Command {
+    ChannelCommand {
         name: "presence",
         set: |options, [subscriber, client, anonymous]| {
             options.allow_presence_for_subscriber = subscriber;
@@ -108,7 +108,7 @@ const COMMANDS: [Command; 3] = [
         },
         may: ChannelRules::may_presence,
     },
-    Command {
+    ChannelCommand {
         name: "history",
         set: |options, [subscriber, client, anonymous]| {
             options.allow_history_for_subscriber = subscriber;

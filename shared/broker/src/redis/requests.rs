@@ -83,7 +83,7 @@ impl Requests {
         &self.status
     }
 
-    /// What the server said of itself the last time.
+    /// The server's last answer about itself.
     pub(super) fn facts(&self) -> ServerFacts {
         self.facts.lock().clone()
     }

@@ -37,7 +37,7 @@ pub(super) struct ChannelWatch {
     retention: Retention,
     /// The last publication that was told, or that was there before; none where the channel keeps no history.
     last: Option<Position>,
-    /// What has been is to be told first.
+    /// History is to be told first.
     has_start: bool,
     /// Skipped events that were told before an event came after them.
     told_ahead: u64,

@@ -57,10 +57,14 @@ async fn count(admin: Arc<Admin>, channel: String) -> Option<Map<String, Value>>
 
 /// Several nodes of one host may have the same name: their ids tell them apart.
 fn by_name(nodes: Vec<NodeAnswer>) -> Map<String, Value> {
-    let names: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
+    let names: Vec<String> = nodes.iter().map(|node| node.asked.name.clone()).collect();
     let is_shared = |name: &String| names.iter().filter(|other| *other == name).count() > 1;
     let named = nodes.into_iter().map(|node| {
-        let name = if is_shared(&node.name) { format!("{}/{}", node.name, node.id) } else { node.name };
+        let name = if is_shared(&node.asked.name) {
+            format!("{}/{}", node.asked.name, node.asked.id)
+        } else {
+            node.asked.name
+        };
         (name, node.value.unwrap_or_default())
     });
     named.collect()
@@ -71,16 +75,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::node::cluster::event_queries::AskedNode;
 
     #[test]
     fn nodes_of_one_name_are_told_apart_and_a_silent_one_is_not_0() {
         let node = |id: &str, name: &str, value: Value| NodeAnswer {
-            id: id.to_owned(),
-            name: name.to_owned(),
-            version: String::new(),
-            answered: value != Value::Null,
-            unsupported: false,
-            ms: 0,
+            asked: AskedNode {
+                id: id.to_owned(),
+                name: name.to_owned(),
+                version: String::new(),
+                answered: value != Value::Null,
+                unsupported: false,
+                ms: 0,
+            },
             value: Some(value).filter(|value| !value.is_null()),
         };
         let nodes = vec![node("1", "a", json!(2)), node("2", "a", json!(3)), node("3", "b", Value::Null)];

@@ -1,4 +1,4 @@
-//! What is asked of a tail: the parameters of the request, each with its bounds.
+//! The request for a tail: its parameters, each with its bounds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,14 +14,14 @@ const LENGTH_DEFAULT: Duration = Duration::from_secs(600);
 /// Time after which a tail ends at the latest.
 const LENGTH_MAX: Duration = Duration::from_secs(3600);
 
-/// What a tail is to tell.
+/// A tail as it was asked for.
 #[derive(Debug)]
 pub(super) struct TailRequest {
     /// The channel; a user is named where none is.
     pub(super) channel: Option<Arc<str>>,
     /// The user.
     pub(super) user: Option<String>,
-    /// What has been is told before what comes.
+    /// The beginning of the history that is told before live events.
     pub(super) since: Option<TailStart>,
     /// Events a second at most, of the whole cluster.
     pub(super) rate: u64,

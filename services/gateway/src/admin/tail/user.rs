@@ -30,7 +30,7 @@ pub(super) struct UserWatch {
     found: FoundEvents,
 }
 
-/// What a poll found.
+/// The events of one poll.
 #[derive(Default)]
 struct FoundEvents {
     lines: Vec<(u64, Value)>,

@@ -113,8 +113,12 @@ pub(super) async fn connection(admin: &Admin, parameters: &Parameters) -> Result
     let filter = ConnectionFilter { client: Some(client.to_owned()), ..ConnectionFilter::default() };
     let found = find(admin, filter, String::new(), 1).await?;
     let Some((node, detail)) = found.entries.into_values().next() else {
-        let silent: Vec<_> =
-            found.nodes.iter().filter(|node| !node.answered).map(|node| node.name.as_str()).collect();
+        let silent: Vec<_> = found
+            .nodes
+            .iter()
+            .filter(|node| !node.asked.answered)
+            .map(|node| node.asked.name.as_str())
+            .collect();
         if silent.is_empty() {
             return Err(AdminError::NotFound("there is no such client".to_owned()));
         }

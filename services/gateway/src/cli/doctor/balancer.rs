@@ -36,9 +36,9 @@ const HEARTBEAT_SLACK: Duration = Duration::from_secs(3);
 /// Bytes before the first event at most.
 const STREAM_MAX_BYTES: usize = 64 * 1024;
 
-/// What is looked at.
+/// The way through a balancer, to be looked at.
 pub(super) struct Balancer<'a> {
-    /// Where clients connect to.
+    /// The address for clients.
     pub(super) url: &'a Url,
     /// With what.
     pub(super) token: Option<&'a str>,

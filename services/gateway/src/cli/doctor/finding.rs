@@ -23,9 +23,9 @@ pub(in crate::cli) struct Finding {
     pub(in crate::cli) check: &'static str,
     /// Its state.
     pub(in crate::cli) state: FindingState,
-    /// What was seen.
+    /// The observation.
     pub(in crate::cli) text: String,
-    /// How to mend it; empty where there is nothing to mend.
+    /// The remedy; empty if nothing is wrong.
     pub(in crate::cli) advice: String,
 }
 

@@ -1,4 +1,4 @@
-//! What is seen of the other side: the address that the nodes see of a client, and the certificate that a client sees.
+//! The other side's view: the address that the nodes see of a client, and the certificate that a client sees.
 
 use std::net::IpAddr;
 

@@ -6,7 +6,7 @@ use crate::cli::{
     output::missing_nodes,
 };
 
-/// What is to be asked for.
+/// The questions of one poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TopQuery {
     table: TopTable,
@@ -18,7 +18,7 @@ pub(super) struct TopQuery {
 type TopCall = (&'static str, Vec<(String, String)>);
 
 impl TopQuery {
-    /// What this state shows.
+    /// The questions for this state of the screen.
     pub(super) fn of(state: &TopState) -> Self {
         let is_asked = state.table.is_asked_with_filter();
         let filter = if is_asked { state.filter.clone() } else { String::new() };

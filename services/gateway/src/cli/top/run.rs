@@ -34,7 +34,7 @@ use crate::cli::{
 /// The longest time until a signal or an answer is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What the screen and the poller share.
+/// The state that the screen and the poller share.
 struct Shared {
     /// `None` while paused.
     query: Mutex<Option<TopQuery>>,

@@ -1,4 +1,4 @@
-//! What is drawn: a header of the cluster, a table, a line of keys; help and details over them. Any size of the terminal.
+//! The screen: a header of the cluster, a table, a line of keys; help and details over them. Any size of the terminal.
 
 use ratatui::{
     Frame,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::table::TopTable;
 
-/// What was answered.
+/// The answers of one poll.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Snapshot {
     /// The table of the rows.
@@ -26,7 +26,7 @@ impl Snapshot {
         Self { table, overview, rows, missing: String::new(), trouble: None }
     }
 
-    /// What is missing, for standard error.
+    /// Notes on missing parts, for standard error.
     pub(super) fn notes(&self) -> String {
         let trouble = self.trouble.iter().map(|trouble| format!("{trouble}\n"));
         trouble.chain([self.missing.clone()]).collect()

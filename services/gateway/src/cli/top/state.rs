@@ -1,4 +1,4 @@
-//! What is shown, and what keys do to it.
+//! The state of the screen, and the effect of keys on it.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::Value;
@@ -31,7 +31,7 @@ pub(super) enum Overlay {
     Detail,
 }
 
-/// What a key asks for beyond the state.
+/// The effect of a key beyond the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyEffect {
     /// Draw.
@@ -42,7 +42,7 @@ pub(super) enum KeyEffect {
     End,
 }
 
-/// What is shown.
+/// The state of the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TopState {
     /// The table.

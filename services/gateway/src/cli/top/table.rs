@@ -27,7 +27,7 @@ pub(in crate::cli) enum TopTable {
     Transports,
 }
 
-/// How a value is shown.
+/// The form of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ColumnKind {
     Text,
@@ -44,7 +44,7 @@ pub(super) struct Column {
     pub(super) name: &'static str,
     /// The field of a row.
     pub(super) key: &'static str,
-    /// How it is shown.
+    /// The form of its values.
     pub(super) kind: ColumnKind,
 }
 

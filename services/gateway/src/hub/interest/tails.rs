@@ -49,7 +49,7 @@ pub struct ChannelTail {
     queue: Arc<TailQueue>,
 }
 
-/// What waits for one tail.
+/// The queue of one tail.
 struct TailQueue {
     waiting: Mutex<WaitingEvents>,
     arrived: Notify,

@@ -1,4 +1,4 @@
-//! What operators ask of a worker: connections by a filter with all that is known of each, the subscribers of a channel with their
+//! The queries of operators to a worker: connections by a filter with all that is known of each, the subscribers of a channel with their
 //! positions, and the channels with the most subscribers. In the same slices as all scans.
 
 use std::{
@@ -143,7 +143,7 @@ pub enum DetailRequest {
         /// Receives the place where the time until its pong will be, if the client is on this worker.
         answer: oneshot::Sender<Option<oneshot::Receiver<Duration>>>,
     },
-    /// What a session alone knows of itself.
+    /// The part that a session alone knows of itself.
     Session {
         /// Its client id.
         client: String,

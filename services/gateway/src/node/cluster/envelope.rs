@@ -100,7 +100,7 @@ pub(super) enum ClusterQuery {
     Subscribers { channel: String },
     /// A question of an operator, of which this part knows nothing ([`super::inspect`]).
     Inspect(serde_json::Value),
-    /// What happened on the node.
+    /// The events of the node.
     Events(EventQuery),
 }
 
@@ -129,7 +129,7 @@ pub(super) enum ClusterAnswer {
     Subscribers(usize),
     /// The answer to a question of an operator.
     Inspected(serde_json::Value),
-    /// What happened on the node.
+    /// The events of the node.
     Events(EventAnswer),
 }
 

@@ -34,29 +34,18 @@ use crate::{
 /// The part of one node in an answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NodeAnswer {
-    /// Random id of this run of the node.
-    pub id: String,
-    /// Its name; the id where it has told none.
-    pub name: String,
-    /// Version of the server.
-    pub version: String,
-    /// False: its part is missing.
-    pub answered: bool,
-    /// True if it is of a version that does not know the question: it was not waited for.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub unsupported: bool,
-    /// Milliseconds until it answered, or until nobody waited any more.
-    pub ms: u64,
+    /// The node.
+    #[serde(flatten)]
+    pub asked: AskedNode,
     /// Its part.
     #[serde(skip)]
     pub value: Option<Value>,
 }
 
-impl NodeAnswer {
+impl From<&AskedNode> for NodeAnswer {
     /// A node that was asked what happened there.
-    pub fn of_asked(node: &AskedNode) -> Self {
-        let AskedNode { id, name, version, answered, unsupported, ms } = node.clone();
-        Self { id, name, version, answered, unsupported, ms, value: None }
+    fn from(node: &AskedNode) -> Self {
+        Self { asked: node.clone(), value: None }
     }
 }
 
@@ -89,39 +78,41 @@ impl ClusterMember {
         };
         if is_own {
             let value = self.inspect_own(query.clone()).await;
-            nodes.push(self.node_answer(&self.id, value, began.elapsed()));
+            nodes.push(self.node_answer(&self.id, value, false, began.elapsed()));
         }
         let Some(asked) = asked else { return Ok(nodes) };
         let (answers, silent) = asked.timed_answers().await;
         for (node, answer, took) in answers {
             let unsupported = matches!(answer, ClusterAnswer::Unsupported);
             let value = if let ClusterAnswer::Inspected(value) = answer { Some(value) } else { None };
-            nodes.push(NodeAnswer { unsupported, ..self.node_answer(&node, value, took) });
+            nodes.push(self.node_answer(&node, value, unsupported, took));
         }
         for node in silent {
             let unsupported = self.cannot_be_asked(&node, &ask(query));
-            nodes.push(NodeAnswer { unsupported, ..self.node_answer(&node, None, began.elapsed()) });
+            nodes.push(self.node_answer(&node, None, unsupported, began.elapsed()));
         }
-        nodes.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
+        nodes.sort_by(|one, other| {
+            (&one.asked.name, &one.asked.id).cmp(&(&other.asked.name, &other.asked.id))
+        });
         Ok(nodes)
     }
 
-    fn node_answer(&self, id: &str, value: Option<Value>, took: Duration) -> NodeAnswer {
+    fn node_answer(&self, id: &str, value: Option<Value>, unsupported: bool, took: Duration) -> NodeAnswer {
         let (name, version) = if *id == *self.id {
             (self.policy.node_name.to_string(), env!("CARGO_PKG_VERSION").to_owned())
         } else {
             let described = self.peers.description(id);
             (described.name, described.version)
         };
-        NodeAnswer {
+        let asked = AskedNode {
             name: if name.is_empty() { id.to_owned() } else { name },
             id: id.to_owned(),
             version,
             answered: value.is_some(),
-            unsupported: false,
+            unsupported,
             ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            value,
-        }
+        };
+        NodeAnswer { asked, value }
     }
 
     /// Channels of this node with their subscribers: those that match, after the cursor, at most `limit`.
@@ -205,7 +196,7 @@ impl ClusterMember {
         Ok(Some(timeout(limit, pong).await.ok().and_then(Result::ok)))
     }
 
-    /// What the session of a client of this node alone knows of itself; absent also where it is of a kind that tells nothing.
+    /// The part that the session of a client of this node alone knows of itself; absent also where it is of a kind that tells nothing.
     ///
     /// # Errors
     /// Too many scans are under way, or a worker does not answer in time.

@@ -1,4 +1,4 @@
-//! Who answers the questions of operators on this node. The room that asks them registers itself here, so the cluster knows nothing of it.
+//! A node's answers to operators' questions. The room that gives them registers itself here, so the cluster knows nothing of it.
 
 use std::sync::{Arc, OnceLock, Weak};
 

@@ -1,4 +1,4 @@
-//! What a reload means for those who are here already, in sentences with numbers.
+//! The effects of a reload on those who are here already, in sentences with numbers.
 
 use gorani_auth::ChannelOptions;
 

@@ -44,7 +44,7 @@ impl ClientSession {
         }
     }
 
-    /// What operators see of the session.
+    /// The description of the session for operators.
     pub(super) fn detail(&self, now: Now) -> SessionDetail {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let asks = self.policy.proxies.refresh.is_some();

@@ -18,7 +18,7 @@ use super::{
     Dialer,
 };
 
-/// What a server says of itself.
+/// The answers of a server about itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ExaminedServer {
     /// Host and port.

@@ -1,4 +1,4 @@
-//! What is new of a user's sessions, for a tail that asks again and again: a scan ends at the time up to which was told before.
+//! New events of a user's sessions, for a tail that asks again and again: a scan ends at the time up to which was told before.
 
 use super::{Enough, EvidenceScan};
 use crate::event_log::{
