@@ -354,6 +354,39 @@ test("all is reached by keyboard: find a user, explain, disconnect, and the keys
   await admin.close();
 });
 
+/** The element with the focus in the very turn in which `selector` is in the page, before the browser paints or hears a key. */
+const focusWith = (page, selector) =>
+  page.evaluate((wanted) => {
+    const focused = () => (document.querySelector(wanted) ? document.activeElement.id || document.activeElement.closest("dialog")?.localName || document.activeElement.localName : null);
+    globalThis.focusedWith = new Promise((done) => {
+      const observer = new MutationObserver(() => {
+        if (focused() === null) return;
+        observer.disconnect();
+        done(focused());
+      });
+      observer.observe(document, { subtree: true, childList: true, characterData: true });
+    });
+  }, selector);
+
+test("a view and a dialog have the focus as soon as they are seen, so that no key is lost", async () => {
+  const admin = await open();
+  const { page } = admin;
+  await page.locator("main .numbers").waitFor();
+  await focusWith(page, "main form.search #field-offset");
+  await page.keyboard.press("g");
+  await page.keyboard.press("e");
+  assert.equal(await page.evaluate(() => globalThis.focusedWith), "title");
+
+  await admin.view("users/user-1");
+  const button = page.locator("[data-action=disconnect]");
+  await button.focus();
+  await focusWith(page, "dialog");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate(() => globalThis.focusedWith), "dialog");
+  assert.deepEqual(admin.problems, []);
+  await admin.close();
+});
+
 test("the tail keeps at most 500 rows, counts the rest, and ends when nobody sees the page", async () => {
   fake.answers.tail = tailOf(5000, 7);
   const admin = await open({ view: "channels/chat:lobby" });

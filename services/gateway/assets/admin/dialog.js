@@ -1,6 +1,6 @@
 // Dialogs, among them that of an action: it says in numbers what would happen before anything does, and shows the result by node.
 
-import { html, known, list, say, session, useEffect, useRef, useState, useStore } from "./base.js";
+import { html, known, list, say, session, useEffect, useLayoutEffect, useRef, useState, useStore } from "./base.js";
 import { post } from "./api.js";
 import { Failure, Field, Name, fieldsOf, nodeName } from "./parts.js";
 import { Table } from "./table.js";
@@ -11,7 +11,7 @@ const TYPE_ABOVE = 100;
 
 export function Dialog({ title, onClose, children }) {
   const dialog = useRef();
-  useEffect(() => {
+  useLayoutEffect(() => {
     // The browser gives the focus back to what had it when the dialog closes.
     const element = dialog.current;
     const before = document.activeElement;

@@ -1,6 +1,6 @@
 // Starts the page: who is logged in, and the view that the address names.
 
-import { Fragment, html, render, say, session, spoken, useEffect, useErrorBoundary, useRef, useState, useStore } from "./base.js";
+import { Fragment, html, render, say, session, spoken, useEffect, useErrorBoundary, useLayoutEffect, useRef, useState, useStore } from "./base.js";
 import { get } from "./api.js";
 import { errorText } from "./parts.js";
 import { route } from "./route.js";
@@ -59,7 +59,8 @@ function Content() {
   const Shown = item !== null && Item ? Item : List;
   const address = `${view}/${item ?? ""}`;
   const first = useRef(true);
-  useEffect(() => {
+  // Together with the view, not after it is painted: who sees the view may press a key at once, and must not lose the focus to this.
+  useLayoutEffect(() => {
     const title = document.getElementById("title");
     document.title = `${title?.textContent ?? ""} · ${t("product")}`;
     // The first view leaves the focus at the top, so that the link that skips the menu comes first.

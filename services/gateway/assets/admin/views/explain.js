@@ -1,6 +1,6 @@
 // Explain: why a user did or did not get a publication. A verdict first, then the evidence in order of time, then advice.
 
-import { html, known, list, say, useEffect, useRef, useState } from "../base.js";
+import { html, known, list, say, useEffect, useLayoutEffect, useRef, useState } from "../base.js";
 import { post } from "../api.js";
 import { Failure, Field, Name, Notes, Time, View, fieldsOf } from "../parts.js";
 import { Table } from "../table.js";
@@ -29,7 +29,7 @@ const textOf = (item) => {
 function Answer({ answer }) {
   const result = answer.result ?? {};
   const title = useRef();
-  useEffect(() => {
+  useLayoutEffect(() => {
     title.current?.focus();
     say(visible(result.verdict?.sentence ?? ""));
   }, [answer]);
