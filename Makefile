@@ -53,7 +53,8 @@ up: ## a cluster in docker: Redis, NODES (3) nodes, nginx; METRICS=1 adds Promet
 	@. deploy/.env; at="http://$${GORANI_LISTEN:-127.0.0.1:8000}"; echo; \
 	echo "$(NODES) nodes are up behind nginx, on $$at. To receive, and in another terminal to publish:"; \
 	echo "  curl -N \"$$at/connection/uni_sse?channels=app:hello&token=\$$(docker exec \$$(docker ps -qf label=com.docker.compose.service=gateway | head -n 1) gorani token --user me --ttl 1h)\""; \
-	echo "  . deploy/.env && curl $$at/api/publish -H \"X-API-Key: \$$GORANI_API_KEY\" -H 'Content-Type: application/json' -d '{\"channel\":\"app:hello\",\"data\":1}'"
+	echo "  . deploy/.env && curl $$at/api/publish -H \"X-API-Key: \$$GORANI_API_KEY\" -H 'Content-Type: application/json' -d '{\"channel\":\"app:hello\",\"data\":1}'"; \
+	echo "To look inside, $$at/admin/ with the password GORANI_ADMIN_PASSWORD of deploy/.env."
 
 down: ## end that cluster; its data stay (docker volume ls)
 	$(COMPOSE) --profile metrics down

@@ -10,7 +10,7 @@ umask 077
 if [ ! -e "$file" ]; then
     echo "# Random keys for this machine, made by \`make up\`. For production make your own and keep them where you keep secrets." > "$file"
 fi
-for name in GORANI_API_KEY GORANI_TOKEN_SECRET GORANI_REDIS_PASSWORD GRAFANA_PASSWORD; do
+for name in GORANI_API_KEY GORANI_TOKEN_SECRET GORANI_REDIS_PASSWORD GORANI_ADMIN_PASSWORD GRAFANA_PASSWORD; do
     if ! grep -q "^$name=" "$file"; then
         echo "$name=dev-$(random)" >> "$file"
         made=yes

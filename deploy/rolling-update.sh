@@ -28,13 +28,6 @@ variable() {
     fi
 }
 
-# All that a node is started with, apart from the image. Compose writes it to a label of each node, and does not notice a file that changed.
-NODE_CONFIGURATION=$({
-    cat "$here/gorani.cluster.toml" "$here/docker-compose.yml"
-    for name in GORANI_API_KEY GORANI_TOKEN_SECRET GORANI_REDIS_PASSWORD; do variable "$name"; done
-} | sha256sum | cut -d ' ' -f 1)
-export NODE_CONFIGURATION
-
 # Containers of a service, the newest first; with --all also those that do not run.
 containers() {
     local service=$1
@@ -80,6 +73,29 @@ end_node() {
 
 "${compose[@]}" build gateway
 image=$(docker image inspect --format '{{.Id}}' gorani)
+
+# The nodes get the hash of the admin page's password, which the image makes. It is made once for each password: another salt would be another setting.
+password=$(variable GORANI_ADMIN_PASSWORD | sed -E "s/^(['\"])(.*)\1\$/\2/")
+if [ -n "$password" ]; then
+    sum=$(printf %s "$password" | sha256sum | cut -d ' ' -f 1)
+    if [ "$(variable GORANI_ADMIN_PASSWORD_SHA256)" != "$sum" ]; then
+        hash=$(printf '%s\n' "$password" | docker run --rm --interactive --network none gorani password)
+        others=$(grep -Ev '^(GORANI__ADMIN__PASSWORD_HASH|GORANI_ADMIN_PASSWORD_SHA256)=' "$here/.env" || true)
+        grep -q '^GORANI__ADMIN__ENABLED=' <<< "$others" || others+=$'\nGORANI__ADMIN__ENABLED=true'
+        (
+            umask 077
+            printf '%s\nGORANI__ADMIN__PASSWORD_HASH=%s\nGORANI_ADMIN_PASSWORD_SHA256=%s\n' "$others" "$hash" "$sum" > "$here/.env"
+        )
+    fi
+fi
+
+# All that a node is started with, apart from the image. Compose writes it to a label of each node, and does not notice a file that changed.
+NODE_CONFIGURATION=$({
+    cat "$here/gorani.cluster.toml" "$here/docker-compose.yml"
+    for name in GORANI_API_KEY GORANI_TOKEN_SECRET GORANI_REDIS_PASSWORD GORANI__ADMIN__ENABLED GORANI__ADMIN__PASSWORD_HASH; do variable "$name"; done
+} | sha256sum | cut -d ' ' -f 1)
+export NODE_CONFIGURATION
+
 "${compose[@]}" up --detach redis
 # Reading its file takes a while; nodes are not ready before.
 for ((tried = 0; ; tried++)); do

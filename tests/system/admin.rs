@@ -157,6 +157,11 @@ fn login(password: &str) -> Asked<'static> {
     Asked::post("login", &json!({"password": password}))
 }
 
+/// The status of a login with this password.
+pub(crate) fn login_status(node: SocketAddr, password: &str) -> u16 {
+    login(password).send(node).head.status
+}
+
 /// Reads of one node by a key.
 fn read(node: SocketAddr, call: &str) -> Value {
     Asked::get(call).key(VIEWER).result(node)

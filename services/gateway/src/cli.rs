@@ -175,7 +175,7 @@ impl Cli {
         }
     }
 
-    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's result goes to its terminal")]
+    #[allow(clippy::print_stderr, reason = "notes and warnings go to the standard error of a command")]
     fn execute(self) -> Result<ExitCode, CliError> {
         match self.command {
             None => serve(&self.serve)?,
@@ -193,13 +193,13 @@ impl Cli {
                 startup_warnings(&settings)
                     .iter()
                     .for_each(|warning| eprintln!("gorani: warning: {warning}"));
-                println!("settings are fine");
+                print(b"settings are fine\n")?;
             }
             Some(CliCommand::Init { file, arguments }) => {
-                println!("{}", arguments.write(file.config.as_deref())?)
+                print_line(&arguments.write(file.config.as_deref())?)?;
             }
             Some(CliCommand::Health { file, arguments }) => {
-                println!("{}", arguments.ask(&file.load()?.http)?)
+                print_line(&arguments.ask(&file.load()?.http)?)?;
             }
             Some(CliCommand::Hooks { file, arguments }) => print(arguments.run(&file.load()?)?.as_bytes())?,
             #[cfg(feature = "admin")]
@@ -213,24 +213,33 @@ impl Cli {
                 return Ok(ExitCode::from(output.code));
             }
             Some(CliCommand::Token { file, arguments }) => {
-                println!("{}", arguments.make(file.load()?.token)?)
+                print_line(&arguments.make(file.load()?.token)?)?;
             }
             #[cfg(feature = "admin")]
             Some(CliCommand::Admin { file, arguments }) => print(arguments.run(&file.load()?)?.as_bytes())?,
-            Some(CliCommand::Password(arguments)) => println!("{}", arguments.make()?),
+            Some(CliCommand::Password(arguments)) => print_line(&arguments.make()?)?,
             Some(CliCommand::Completions(arguments)) => print(&arguments.script(Self::command()))?,
             Some(CliCommand::Man(arguments)) => {
                 print(&arguments.pages(Self::command()).map_err(CliError::Write)?)?
             }
-            Some(CliCommand::Version) => println!("gorani {}", env!("CARGO_PKG_VERSION")),
+            Some(CliCommand::Version) => print_line(concat!("gorani ", env!("CARGO_PKG_VERSION")))?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Writes a command's result, which may be more than a terminal shows: who reads it may go away.
+/// Writes a command's result. A reader that has enough, such as `head`, is no failure of the command.
 fn print(result: &[u8]) -> Result<(), CliError> {
-    io::stdout().lock().write_all(result).map_err(CliError::Write)
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(result).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Write(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A result of one line.
+fn print_line(result: &str) -> Result<(), CliError> {
+    print(format!("{result}\n").as_bytes())
 }
 
 /// Runs a node until SIGTERM or SIGINT; a second one ends it at once. SIGHUP reads the settings again.

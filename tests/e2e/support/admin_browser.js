@@ -31,6 +31,7 @@ export class AdminWindow {
   static async open(browser, url, { view = "", prepare, ...options } = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 820 }, locale: "en-US", ...options });
     const admin = new AdminWindow(context, await context.newPage(), url);
+    if (process.env.SLOW) await (await context.newCDPSession(admin.page)).send("Emulation.setCPUThrottlingRate", { rate: Number(process.env.SLOW) });
     await prepare?.(admin.page);
     await admin.page.goto(`${url}${view && `#/${view}`}`);
     return admin;

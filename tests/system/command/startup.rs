@@ -148,3 +148,17 @@ fn personal_channels_of_an_unknown_namespace_are_refused() {
         assert!(error.contains("client.personal_channels") && error.contains("nowhere:orders"), "{error}");
     }
 }
+
+/// `gorani … | head`, where what is read is enough before all of it is written.
+#[test]
+fn a_reader_that_goes_away_is_no_failure_of_a_command() {
+    for arguments in [&["version"][..], &["completions", "bash"], &["man"], &["token", "--user", "42"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(binary::node());
+        let secret = ("GORANI__TOKEN__HMAC_SECRET", "a-secret-of-at-least-thirty-two-bytes");
+        let output = command.args(arguments).envs([secret]).stdout(writer).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        assert!(output.stderr.is_empty(), "{arguments:?}: {output:?}");
+    }
+}

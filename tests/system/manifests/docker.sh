@@ -31,6 +31,7 @@ done
 last=${*: -1}
 case $command in
     build | kill | logs) ;;
+    run) "$GORANI_NODE" "$last" ;;
     exec) echo "$*" >> executed ;;
     config) printf '%s\n' gateway nginx redis ;;
     up)

@@ -48,7 +48,7 @@ fn journeys() -> Vec<Journey> {
             .collect(),
     });
     let journeys: Vec<Journey> = journeys.collect();
-    assert_eq!(journeys.len(), 10, "the page tells ten journeys");
+    assert_eq!(journeys.len(), 11, "the page tells eleven journeys");
     for Journey { title, steps } in &journeys {
         assert!(steps.len() >= 3, "{title} has its steps");
     }

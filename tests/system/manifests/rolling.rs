@@ -7,10 +7,14 @@ use std::{
     process::{Command, Output},
 };
 
-use gorani_tests::binary::workspace;
+use gorani_tests::{
+    binary::{self, workspace},
+    node::{Node, Settings},
+};
 use tempfile::TempDir;
 
-use super::path;
+use super::{check, path, read};
+use crate::admin::login_status;
 
 /// A copy of the files that the script reads, and the state of docker.
 struct Machine {
@@ -35,6 +39,10 @@ impl Machine {
         fs::write(self.files.path().join(name), format!("{text}\n")).unwrap();
     }
 
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.files.path().join(name)).unwrap()
+    }
+
     fn append(&self, name: &str, text: &str) {
         let old = fs::read_to_string(self.files.path().join(name)).unwrap();
         self.write(name, &format!("{old}{text}"));
@@ -46,8 +54,10 @@ impl Machine {
             .args([nodes, "docker", "compose", "--project-name", "gorani"])
             .env("PATH", format!("{}:{old}", self.files.path().display()))
             .env("DOCKER_STATE", self.files.path())
+            .env("GORANI_NODE", binary::node())
             .envs([("LEARN_SECONDS", "0"), ("READY_SECONDS", "1")])
             .env_remove("GORANI_API_KEY")
+            .env_remove("GORANI_ADMIN_PASSWORD")
             .output()
             .unwrap()
     }
@@ -110,6 +120,48 @@ fn changed_settings_keys_and_images_replace_every_node_and_there_are_never_fewer
             assert_eq!(machine.left_at_ends(), vec![before.len(); before.len()], "change {number}");
         }
     }
+}
+
+#[test]
+fn the_admin_page_gets_the_hash_of_its_password_once_for_each_password() {
+    let machine = Machine::new();
+    machine.append(".env", "GORANI_ADMIN_PASSWORD=\"one of make up\"");
+    machine.updated("1");
+    let keys = machine.read(".env");
+    let value = |name: &str| {
+        let found = keys.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
+        found.unwrap_or_else(|| panic!("no {name}: {keys}")).to_owned()
+    };
+    assert!(keys.starts_with("GORANI_API_KEY=a\nGORANI_TOKEN_SECRET=b\n"), "{keys}");
+    let node = Node::start(
+        Settings::open()
+            .set("admin.enabled", value("GORANI__ADMIN__ENABLED"))
+            .set("admin.password_hash", format!("{:?}", value("GORANI__ADMIN__PASSWORD_HASH"))),
+    );
+    assert_eq!(login_status(node.address(), "one of make up"), 200);
+    assert_eq!(login_status(node.address(), "another"), 401);
+    let environment = [
+        ("GORANI__ADMIN__ENABLED", &*value("GORANI__ADMIN__ENABLED")),
+        ("GORANI__ADMIN__PASSWORD_HASH", &value("GORANI__ADMIN__PASSWORD_HASH")),
+        ("GORANI__API__KEYS", "a-secret-of-at-least-thirty-two-bytes"),
+        ("GORANI__TOKEN__HMAC_SECRET", "a-secret-of-at-least-thirty-two-bytes"),
+        ("GORANI__BROKER__REDIS__URL", "redis://redis:6379/0"),
+    ];
+    check(&read("gorani.cluster.toml"), &environment).unwrap();
+
+    let nodes = machine.nodes();
+    machine.updated("1");
+    assert_eq!((machine.read(".env"), machine.nodes()), (keys.clone(), nodes.clone()));
+
+    machine.write(
+        ".env",
+        &keys.replace("one of make up", "another of mine").replace("ENABLED=true", "ENABLED=false"),
+    );
+    machine.updated("1");
+    let keys = machine.read(".env");
+    assert!(keys.contains("GORANI__ADMIN__ENABLED=false\n"), "{keys}");
+    assert_eq!(keys.matches("GORANI__ADMIN__PASSWORD_HASH=").count(), 1, "{keys}");
+    assert_ne!(machine.nodes(), nodes);
 }
 
 #[test]
