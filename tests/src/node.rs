@@ -68,6 +68,11 @@ impl Settings {
         self.values.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
     }
 
+    /// The value of `admin.address`, where it is set.
+    fn operators(&self) -> Option<SocketAddr> {
+        self.values.get("admin.address")?.trim_matches('"').parse().ok()
+    }
+
     fn api_key(&self) -> String {
         let keys = self.values.get("api.keys").map_or("", String::as_str);
         keys.split('"').nth(1).unwrap_or_default().to_owned()
@@ -80,6 +85,7 @@ pub struct Node {
     program: PathBuf,
     child: Child,
     address: SocketAddr,
+    operators: SocketAddr,
     api_key: String,
     output: Arc<Mutex<Vec<u8>>>,
     files: TempDir,
@@ -134,7 +140,8 @@ impl Node {
         let output = Arc::new(Mutex::new(Vec::new()));
         let child = run(program, &files, &output, file_limit);
         let (program, api_key) = (program.to_owned(), settings.api_key());
-        Self { program, child, address, api_key, output, files, file_limit }
+        let operators = settings.operators().unwrap_or(address);
+        Self { program, child, address, operators, api_key, output, files, file_limit }
     }
 
     /// Writes other settings into its file, on the same address. It reads them at the next start, or when it is told to.
@@ -165,7 +172,7 @@ impl Node {
     /// # Panics
     /// As [`Node::start`].
     pub fn wait_ready(&mut self) {
-        let api = self.api();
+        let api = Api::new(self.operators, &self.api_key);
         let give_up = Instant::now() + READY_WITHIN;
         while !matches!(api.try_get("/health/ready"), Ok((200, _))) {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
@@ -179,6 +186,11 @@ impl Node {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves the admin page, metrics and health: `admin.address`, or where it listens.
+    pub fn operators(&self) -> SocketAddr {
+        self.operators
     }
 
     /// What the kernel knows of it.

@@ -3,11 +3,13 @@
 //!
 //! - [`entry`]: logins, cookies, other sites, roles, the limit of wrong passwords.
 //! - [`cluster`]: three nodes and a Redis.
+//! - [`listener`]: an address of its own.
 //! - [`mixed`]: nodes of other versions.
 //! - [`tail`]: what comes through a channel, and what happens to a user.
 
 mod cluster;
 mod entry;
+mod listener;
 mod mixed;
 mod tail;
 

@@ -26,6 +26,10 @@ use crate::{
 
 /// Long enough for a reload on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
+/// The beginning of a year, in Unix seconds.
+const START_OF_2030: u64 = 1_893_456_000;
+/// A year later.
+const START_OF_2031: u64 = 1_924_992_000;
 const FIRST: &str = "the-first-secret-of-the-tests-0123456789";
 const SECOND: &str = "the-second-secret-of-the-tests-0123456789";
 const THIRD: &str = "the-third-secret-of-the-tests-0123456789";
@@ -236,6 +240,43 @@ fn a_new_certificate_of_stomp_over_tcp_is_shown_to_new_connections_and_those_bef
     assert!(is_shown(tcp, &second));
     node.api().publish("open:a", &json!("still here"));
     assert_eq!(before.message().text(), "\"still here\"");
+}
+
+/// Writes a chain into the files of a certificate. Each certificate of it ends when its year begins.
+fn write_chain(files: &Path, years: &[i32]) {
+    let made = years.iter().map(|year| {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(*year, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    });
+    let (chain, keys): (Vec<String>, Vec<String>) = made.unzip();
+    std::fs::write(files.join("certificate.pem"), chain.concat()).unwrap();
+    std::fs::write(files.join("key.pem"), &keys[0]).unwrap();
+}
+
+#[test]
+fn the_end_of_a_certificate_is_shown_from_the_start_on_and_after_a_reload() {
+    let files = tempfile::TempDir::new().unwrap();
+    let open = Settings::open().set("stomp.tcp.address", format!("\"{}\"", free_address()));
+    let (settings, _) = certified(open, "stomp.tcp.tls", files.path());
+    write_chain(files.path(), &[2031]);
+    let node = Node::start(settings);
+    let shows = |end: u64| {
+        let name = "gorani_tls_certificate_expiry_timestamp_seconds{listener=\"stomp.tcp\"}";
+        let (_, shown) = node.api().get("/metrics");
+        assert!(shown.lines().any(|line| line == format!("{name} {end}")), "{end}: {shown}");
+    };
+    shows(START_OF_2031);
+    // The first of a chain that ends is what counts.
+    write_chain(files.path(), &[2032, 2030]);
+    reload(&node, RELOADED);
+    shows(START_OF_2030);
+    write_chain(files.path(), &[2032]);
+    shows(START_OF_2030);
+    std::fs::write(files.path().join("key.pem"), "nothing").unwrap();
+    reload(&node, REFUSED);
+    shows(START_OF_2030);
 }
 
 /// The files of `stomp.tcp.tls` in another directory.

@@ -199,7 +199,7 @@ impl Cli {
                 print_line(&arguments.write(file.config.as_deref())?)?;
             }
             Some(CliCommand::Health { file, arguments }) => {
-                print_line(&arguments.ask(&file.load()?.http)?)?;
+                print_line(&arguments.ask(file.load()?.operator_listener())?)?;
             }
             Some(CliCommand::Hooks { file, arguments }) => print(arguments.run(&file.load()?)?.as_bytes())?,
             #[cfg(feature = "admin")]

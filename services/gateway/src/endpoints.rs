@@ -44,11 +44,16 @@ use crate::{
     },
 };
 
-/// The endpoints of a node, by path.
+/// The beginning of the answer to a request for a path that is not served.
+pub const NOTHING_SERVED: &str = "nothing is served at this path";
+
+/// The endpoints of a listener, by path. That of operators has none.
 #[derive(Default)]
 pub struct Endpoints {
     websocket: HashMap<String, Arc<dyn Endpoint>>,
     sockjs: HashMap<String, Arc<SockJsEndpoint>>,
+    /// Probes are answered by another listener: `admin.address`.
+    probes_elsewhere: bool,
 }
 
 /// The endpoint and the framing of a WebSocket at one path.
@@ -66,6 +71,11 @@ pub struct WebSocketRoute<'e> {
 }
 
 impl Endpoints {
+    /// Probes are answered by another listener.
+    pub fn set_probes_elsewhere(&mut self) {
+        self.probes_elsewhere = true;
+    }
+
     /// Serves an endpoint's WebSockets on a path. False if something is there already.
     pub fn insert(&mut self, path: &str, endpoint: Arc<dyn Endpoint>) -> bool {
         self.websocket.insert(path.to_owned(), endpoint).is_none()
@@ -92,15 +102,21 @@ impl Endpoints {
             paths.sort_unstable();
             paths.join(", ")
         };
+        if self.websocket.is_empty() && self.sockjs.is_empty() {
+            return format!("{NOTHING_SERVED}: clients and backends find theirs on http.address");
+        }
         let mut directions = format!(
-            "nothing is served at this path: WebSocket clients connect to {}",
+            "{NOTHING_SERVED}: WebSocket clients connect to {}",
             list(self.websocket.keys().map(String::as_str).collect())
         );
         if !self.sockjs.is_empty() {
             let paths = list(self.sockjs.keys().map(String::as_str).collect());
             directions.push_str(&format!(", SockJS clients to {paths}"));
         }
-        directions.push_str("; backends call POST /api/publish and its like; probes ask /health/ready");
+        directions.push_str("; backends call POST /api/publish and its like");
+        if !self.probes_elsewhere {
+            directions.push_str("; probes ask /health/ready");
+        }
         directions
     }
 
@@ -208,6 +224,7 @@ impl Upgrades {
             transport,
             protocol: endpoint.name(&handshake),
             peer: handshake.peer,
+            connection: request.peer_addr(),
             permit,
         };
         let WorkerContext { node, worker, .. } = &self.local;

@@ -288,6 +288,9 @@ impl Gorani {
         };
         let _stopping = StopOnDrop(node.clone());
         let mut endpoints = Endpoints::default();
+        if !node.settings.admin.address.is_empty() {
+            endpoints.set_probes_elsewhere();
+        }
         endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint::new(node.clone())));
         endpoints.insert(RECEIVER_PATH, Arc::new(ReceiverEndpoint(node.clone())));
         endpoints.insert(STOMP_PATH, Arc::new(StompEndpoint::new(node.clone(), &node.settings)));

@@ -4,11 +4,12 @@
 //! - [`traffic`] and [`workers`]: what workers count for themselves; [`histogram`], [`table`] and [`namespaces`]: the forms in which
 //!   counters are kept. Decision record 60.
 //! - [`commands`], [`clients`] and [`api`]: what clients and backends ask for.
-//! - [`admin`], [`broker`], [`proxy`], [`hooks`], [`reload`] and [`process`]: parts of the node.
+//! - [`admin`], [`broker`], [`certificates`], [`proxy`], [`hooks`], [`reload`] and [`process`]: parts of the node.
 
 pub mod admin;
 pub mod api;
 pub mod broker;
+pub mod certificates;
 pub mod clients;
 pub mod commands;
 pub mod histogram;
@@ -35,6 +36,7 @@ use self::{
     admin::AdminMetrics,
     api::{ApiMetrics, Publications, register_publications},
     broker::{BrokerMetrics, ClusterMetrics, ForwardMetrics},
+    certificates::CertificateMetrics,
     clients::{AcceptMetrics, MemoryMetrics, ReadMetrics, SessionCounts},
     commands::CommandMetrics,
     histogram::AtomicHistogram,
@@ -123,6 +125,8 @@ pub struct Metrics {
     pub reads: ReadMetrics,
     /// Reloads of the settings.
     pub reload: ReloadMetrics,
+    /// Certificates of listeners.
+    pub certificates: CertificateMetrics,
     /// Logins of operators.
     pub admin: AdminMetrics,
     /// Hooks.
@@ -205,6 +209,7 @@ impl Metrics {
         let memory = MemoryMetrics::register(&mut registry);
         let reads = ReadMetrics::register(&mut registry);
         let reload = ReloadMetrics::register(&mut registry);
+        let certificates = CertificateMetrics::register(&mut registry);
         let admin = AdminMetrics::register(&mut registry);
         let hooks = Arc::new(HookMetrics::register(&mut registry));
         let proxy = ProxyMetrics::register(&mut registry);
@@ -246,6 +251,7 @@ impl Metrics {
             memory,
             reads,
             reload,
+            certificates,
             admin,
             hooks,
             proxy,

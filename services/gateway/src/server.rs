@@ -1,5 +1,6 @@
 //! The listeners, the workers, and the table of all HTTP routes.
 //!
+//! The paths of operators are served on the listener of clients, or on one of their own (`admin.address`, record 68).
 //! A request with `Upgrade: websocket` leaves HTTP with its socket ([`crate::endpoints::Upgrades`]);
 //! everything else is served by the actix-web `App` of [`routes`]. `docs/architecture.md` §3.2.
 
@@ -16,11 +17,17 @@ mod slots;
 mod stomp;
 mod tls;
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_codec::Framed;
 use actix_http::{HttpService, Protocol, Request, h1};
-use actix_server::{Server, ServerHandle};
+use actix_server::{Server, ServerBuilder, ServerHandle};
 use actix_service::{ServiceFactoryExt, apply_fn_factory, fn_service, map_config};
 use actix_web::{
     App, HttpRequest, HttpResponse,
@@ -52,7 +59,8 @@ use crate::{
         listeners::{listen, own_slots, own_worker},
         request::HttpRequestLimits,
         response_stream::Detaching,
-        tls::TlsListener,
+        slots::Slots,
+        tls::{ListenerCertificate, TlsListener},
     },
     settings::Settings,
     sockjs,
@@ -74,19 +82,20 @@ pub struct Listening {
 
 /// The service for the connections of one worker thread. A macro, since the type of the whole cannot be written down.
 macro_rules! http_service {
-    ($node:ident, $settings:ident, $endpoints:ident, $upgrades:ident, $forwarder:ident, $admin:ident, $stream:ty) => {{
-        let (settings, local, forwarder) = ($settings.clone(), $upgrades.local.clone(), $forwarder);
-        let endpoints = $endpoints.clone();
-        let drained = $node.clone();
-        let admin = $admin.clone();
+    ($listener:expr, $upgrades:ident, $stream:ty) => {{
+        let listener: HttpListener = $listener;
+        let http = &listener.settings.http;
+        let (keep_alive, disconnect_timeout) = (http.keep_alive, http.shutdown_timeout);
+        let drained = listener.node.clone();
+        let local = $upgrades.local.clone();
         let app = App::new()
             .wrap(from_fn(request::check))
-            .configure(move |config| routes(config, &settings, &endpoints, &local, &forwarder, admin.as_ref()));
+            .configure(move |config| routes(config, &listener, &local));
         HttpService::build()
-            .keep_alive($settings.http.keep_alive)
+            .keep_alive(keep_alive)
             // It times the first head of a connection alone; [`HttpIo`] times each.
             .client_request_timeout(Duration::ZERO)
-            .client_disconnect_timeout($settings.http.shutdown_timeout)
+            .client_disconnect_timeout(disconnect_timeout)
             // Else a client that goes away stays unseen until the next write to it.
             .h1_allow_half_closed(false)
             // A node that drains ends kept connections after the request under way, idle ones at once.
@@ -156,6 +165,7 @@ pub fn start(
     let address = listener.local_addr().map_err(failed)?;
     let mut listening = vec![listener.try_clone().map_err(failed)?];
     let certificates = Certificates::open(&settings)?;
+    certificates.show_ends(&node.metrics.certificates);
     let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
     let forwarded = Arc::<ForwardState>::default();
     node.tasks.spawn(forwarded.clone().keep_claims(node.clone(), registry.clone()));
@@ -166,30 +176,84 @@ pub fn start(
         .max_concurrent_connections(usize::MAX)
         .shutdown_timeout(http.shutdown_timeout.as_secs())
         .disable_signals();
-    let builder = stomp::add(builder, &node, &settings, limits, &certificates, &mut listening)?;
-    let server = match certificates.of(TlsListener::Http) {
-        None => builder.listen("http", listener, move || {
-            let upgrades = upgrades(&node, &settings, &registry, &endpoints, false);
-            let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &settings));
-            let slots = own_slots(&node, &settings.http, limits);
-            let times = Rc::new(Times::new(&settings.http));
-            let service =
-                http_service!(node, settings, endpoints, upgrades, forwarder, admin, AcceptedConnection)
+    let mut builder = stomp::add(builder, &node, &settings, limits, &certificates, &mut listening)?;
+    let paths = ServedPaths::All;
+    let mut clients = HttpListener { node, settings, endpoints, registry, forwarded, admin, limits, paths };
+    if let Some(address) = clients.settings.admin.address().ok().flatten() {
+        let operators = clients.split_operators();
+        let failed = |error| ServerError::Listen(address, error);
+        let listener = listen(address, http.backlog).map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        listening.push(listener.try_clone().map_err(failed)?);
+        let certificate = certificates.of(TlsListener::Admin);
+        tracing::info!(address = %bound, tls = certificate.is_some(), "listening for the admin page, metrics and health");
+        builder = operators.add(builder, "admin", listener, certificate).map_err(failed)?;
+    }
+    let certificate = certificates.of(TlsListener::Http);
+    let server = clients.add(builder, "http", listener, certificate).map_err(failed)?.run();
+    let listeners = Listeners::new(listening, server.handle());
+    Ok(Listening { address, handle: server.handle(), listeners, certificates, server })
+}
+
+/// The paths that a listener of HTTP serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ServedPaths {
+    /// All: it is the only one.
+    All,
+    /// Those of clients and backends.
+    Clients,
+    /// The admin page and its API, metrics and health.
+    Operators,
+}
+
+/// A listener of HTTP, and the things that its connections need. Each worker has a copy.
+#[derive(Clone)]
+struct HttpListener {
+    node: Arc<Node>,
+    settings: Arc<Settings>,
+    endpoints: Arc<Endpoints>,
+    registry: Arc<HttpSessionRegistry>,
+    forwarded: Arc<ForwardState>,
+    admin: Option<AdminRoutes>,
+    limits: ConnectionLimits,
+    paths: ServedPaths,
+}
+
+impl HttpListener {
+    /// Takes the paths of operators away from it; the listener that serves them.
+    fn split_operators(&mut self) -> Self {
+        self.paths = ServedPaths::Clients;
+        let (endpoints, paths) = (Arc::default(), ServedPaths::Operators);
+        Self { endpoints, paths, admin: self.admin.take(), ..self.clone() }
+    }
+
+    /// Adds it to the server. With a certificate it speaks TLS only.
+    fn add(
+        self,
+        builder: ServerBuilder,
+        name: &str,
+        listener: TcpListener,
+        certificate: Option<Arc<ListenerCertificate>>,
+    ) -> io::Result<ServerBuilder> {
+        let Some(certificate) = certificate else {
+            return builder.listen(name, listener, move || {
+                let upgrades = self.upgrades(false);
+                let (slots, times) = self.own_limits();
+                let service = http_service!(self.clone(), upgrades, AcceptedConnection)
                     .map_err(|error| error.to_string());
-            fn_service(move |stream: TcpStream| {
-                let accepted = AcceptedConnection::take(stream, &slots);
-                let accepted = accepted.map(|accepted| of_http(accepted, &times));
-                std::future::ready(accepted.ok_or_else(|| DRAINING.to_owned()))
-            })
-            .and_then(service)
-        }),
-        Some(certificate) => builder.listen("https", listener, move || {
-            let upgrades = upgrades(&node, &settings, &registry, &endpoints, true);
-            let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &settings));
-            let slots = own_slots(&node, &settings.http, limits);
-            let times = Rc::new(Times::new(&settings.http));
-            let service = http_service!(node, settings, endpoints, upgrades, forwarder, admin, TlsConnection)
-                .map_err(|error| error.to_string());
+                fn_service(move |stream: TcpStream| {
+                    let accepted = AcceptedConnection::take(stream, &slots);
+                    let accepted = accepted.map(|accepted| of_http(accepted, &times));
+                    std::future::ready(accepted.ok_or_else(|| DRAINING.to_owned()))
+                })
+                .and_then(service)
+            });
+        };
+        builder.listen(name, listener, move || {
+            let upgrades = self.upgrades(true);
+            let (slots, times) = self.own_limits();
+            let service =
+                http_service!(self.clone(), upgrades, TlsConnection).map_err(|error| error.to_string());
             let certificate = certificate.clone();
             fn_service(move |stream: TcpStream| {
                 let accepted = AcceptedConnection::take(stream, &slots);
@@ -203,12 +267,22 @@ pub fn start(
                 handshake.boxed_local()
             })
             .and_then(service)
-        }),
+        })
     }
-    .map_err(failed)?
-    .run();
-    let listeners = Listeners::new(listening, server.handle());
-    Ok(Listening { address, handle: server.handle(), listeners, certificates, server })
+
+    /// The upgrades of this thread. `is_secure`: the listener speaks TLS.
+    fn upgrades(&self, is_secure: bool) -> Upgrades {
+        let worker = own_worker(&self.node);
+        let (node, registry) = (self.node.clone(), self.registry.clone());
+        let local = WorkerContext { node, worker, registry, is_secure };
+        Upgrades::new(local, self.endpoints.clone(), &self.settings)
+    }
+
+    /// The slots and the times of this thread's connections.
+    fn own_limits(&self) -> (Rc<Slots>, Rc<Times>) {
+        let http = &self.settings.http;
+        (own_slots(&self.node, http, self.limits), Rc::new(Times::new(http)))
+    }
 }
 
 /// Why a connection that came through a closing listener is dropped.
@@ -220,45 +294,41 @@ fn of_http<T: OnAccepted>(stream: T, times: &Rc<Times>) -> (Detaching<T>, Protoc
     (Detaching::new(stream, times.clone()), Protocol::Http1, peer)
 }
 
-fn upgrades(
-    node: &Arc<Node>,
-    settings: &Settings,
-    registry: &Arc<HttpSessionRegistry>,
-    endpoints: &Arc<Endpoints>,
-    is_secure: bool,
-) -> Upgrades {
-    let worker = own_worker(node);
-    let local = WorkerContext { node: node.clone(), worker, registry: registry.clone(), is_secure };
-    Upgrades::new(local, endpoints.clone(), settings)
-}
-
-/// All that the node serves over HTTP.
-fn routes(
-    config: &mut ServiceConfig,
-    settings: &Settings,
-    endpoints: &Arc<Endpoints>,
-    local: &WorkerContext,
-    forwarder: &web::Data<Forwarder>,
-    admin: Option<&AdminRoutes>,
-) {
+/// All that a listener serves over HTTP.
+fn routes(config: &mut ServiceConfig, listener: &HttpListener, local: &WorkerContext) {
+    let HttpListener { settings, endpoints, admin, paths, .. } = listener;
     let WorkerContext { node, worker, is_secure, .. } = local;
     config
         .app_data(web::Data::from(node.clone()))
         .app_data(web::Data::new(worker.clone()))
         .app_data(web::Data::from(endpoints.clone()))
         .app_data(web::Data::new(HttpRequestLimits::new(&settings.http, node.memory.clone())))
-        .route("/health/live", web::get().to(health::live))
-        .route("/health/ready", web::get().to(health::ready))
-        .route("/health", web::get().to(health::ready))
-        .route("/metrics", web::get().to(health::metrics))
-        .service(web::scope("/api").configure(|scope| api::routes(scope, node, &settings.api)));
-    receive::routes(config, local, forwarder, &settings.poll);
-    if settings.development.page {
-        let shows_key = settings.development.page_api_key;
-        page::routes(config, settings.api.keys.first().filter(|_| shows_key).cloned());
+        .default_service(web::to(not_found));
+    if *paths != ServedPaths::Clients {
+        config
+            .route("/health/live", web::get().to(health::live))
+            .route("/health/ready", web::get().to(health::ready))
+            .route("/health", web::get().to(health::ready))
+            .route("/metrics", web::get().to(health::metrics));
     }
     if let Some(admin) = admin {
         admin.configure(config, *is_secure);
+    }
+    if *paths != ServedPaths::Operators {
+        client_routes(config, listener, local);
+    }
+}
+
+/// The paths of clients and backends.
+fn client_routes(config: &mut ServiceConfig, listener: &HttpListener, local: &WorkerContext) {
+    let HttpListener { settings, endpoints, forwarded, .. } = listener;
+    let node = &local.node;
+    config.service(web::scope("/api").configure(|scope| api::routes(scope, node, &settings.api)));
+    let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), settings));
+    receive::routes(config, local, &forwarder, &settings.poll);
+    if settings.development.page {
+        let shows_key = settings.development.page_api_key;
+        page::routes(config, settings.api.keys.first().filter(|_| shows_key).cloned());
     }
     for path in endpoints.websocket_paths() {
         config.route(path, web::route().to(not_upgraded));
@@ -266,7 +336,6 @@ fn routes(
     for endpoint in endpoints.sockjs() {
         sockjs::routes(config, endpoint);
     }
-    config.default_service(web::to(not_found));
 }
 
 /// A WebSocket's path, asked for without a WebSocket: says what is missing.

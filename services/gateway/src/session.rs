@@ -165,6 +165,18 @@ pub struct SessionDetail {
     pub last_command: String,
     /// The end of its token, in milliseconds since the Unix epoch; absent where it does not end.
     pub expires_at: Option<u64>,
+    /// Id of its token (`jti`).
+    #[serde(default)]
+    pub token_id: Option<String>,
+    /// Time of the last command, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub last_command_at: Option<u64>,
+    /// Time of the last pong, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub last_pong_at: Option<u64>,
+    /// Bytes of the messages that its client sent.
+    #[serde(default)]
+    pub bytes_in: Option<u64>,
 }
 
 impl Signal {

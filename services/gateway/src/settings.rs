@@ -48,7 +48,7 @@ pub use self::{
     error::SettingsError,
     event_log::EventLogSettings,
     hooks::{HookEndpointSettings, HookFormat, HookSettings},
-    http::{HttpSettings, HttpTlsSettings, PollSettings, SockJsSettings},
+    http::{HttpSettings, HttpTlsSettings, ListenerAddress, PollSettings, SockJsSettings},
     metrics::MetricsSettings,
     proxies::TrustedProxies,
     proxy::{
@@ -288,11 +288,11 @@ impl Settings {
             self.broker.redis.validate().map_err(|error| SettingsError::value("broker.redis", error))?;
         }
         self.validate_secrets()?;
-        self.admin.validate(self.development.admin)?;
+        self.admin.validate(self.development.admin, self.http.address)?;
         if self.development.admin && self.listens_beyond_loopback() {
             return Err(SettingsError::value(
                 "development.admin",
-                "everyone would get in: it needs an http.address on the loopback",
+                "everyone would get in: http.address and admin.address must be on the loopback",
             ));
         }
         if self.api.reply_max_bytes < 1024 {
@@ -331,10 +331,18 @@ impl Settings {
         self.admin.enabled || self.development.admin
     }
 
+    /// The listener that serves the admin page, `/metrics` and `/health`.
+    pub fn operator_listener(&self) -> ListenerAddress<'_> {
+        match self.admin.address().ok().flatten() {
+            Some(address) => ListenerAddress { address, tls: &self.admin.tls },
+            None => self.http.listener(),
+        }
+    }
+
     /// True if other machines than this one can reach the node.
     pub fn listens_beyond_loopback(&self) -> bool {
-        let stomp = self.stomp.tcp.address().ok().flatten();
-        [Some(self.http.address), stomp]
+        let (stomp, admin) = (self.stomp.tcp.address(), self.admin.address());
+        [Some(self.http.address), stomp.ok().flatten(), admin.ok().flatten()]
             .into_iter()
             .flatten()
             .any(|address| !address.ip().to_canonical().is_loopback())

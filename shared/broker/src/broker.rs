@@ -317,7 +317,7 @@ pub const ROUND_TRIP_BOUNDS: [u64; 16] = [
     10_000_000_000,
 ];
 
-/// Times between sending something through a server and hearing it, by their length.
+/// Times between sending something to a server and what comes back of it, by their length.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RoundTrips {
     /// Those up to each of [`ROUND_TRIP_BOUNDS`], and the longer ones.
@@ -346,6 +346,8 @@ pub struct BrokerStats {
     pub servers_connected: usize,
     /// The canaries of each server, by its address.
     pub round_trips: Vec<(String, RoundTrips)>,
+    /// Requests that were answered, by the name of their script or command, with the times of their pipelines.
+    pub request_times: Vec<(&'static str, RoundTrips)>,
     /// Seconds by which the clock of this machine is ahead of that of the server that is furthest from it.
     pub clock_offset: Option<f64>,
     /// Connections for requests that were lost after they had been usable.

@@ -116,7 +116,7 @@ export function answers() {
         ...connections[1],
         client: query.get("client"),
         encoding: "json",
-        forwarded_for: HOSTILE[1],
+        forwarded_by: HOSTILE[1],
         token_id: HOSTILE[0],
         expires_at: at + 3_600_000,
         last_command: "publish",

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use gorani_tests::{
     client::Client,
     node::{Node, Settings},
+    raw::RawSocket,
 };
 use serde_json::json;
 
@@ -116,6 +117,23 @@ fn no_page_of_another_site_can_have_a_browser_act() {
     assert_eq!(get.send(address).error(), (405, "wrong_verb"));
     let reading = Asked::get("overview").with("cookie", &cookie).with("sec-fetch-site", "cross-site");
     assert_eq!(reading.send(address).error(), (403, "cross_site"));
+}
+
+#[test]
+fn a_connection_is_shown_with_the_proxy_through_which_it_came_and_what_its_client_sent() {
+    let node = Node::start(settings(Settings::open()).set("http.trusted_proxies", "[\"127.0.0.1\"]"));
+    let forwarded = "X-Forwarded-For: 203.0.113.7\r\n";
+    let mut client = RawSocket::websocket(node.address(), "/connection/websocket", forwarded);
+    let connect = r#"{"id":1,"connect":{}}"#;
+    client.text(connect).unwrap();
+    client.read_frame().unwrap();
+    let found = read(node.address(), "connections?address=203.0.113.7");
+    let id = found[0]["client"].as_str().unwrap();
+    let shown = read(node.address(), &format!("connection?client={id}"));
+    assert_eq!((&shown["address"], &shown["forwarded_by"]), (&json!("203.0.113.7"), &json!("127.0.0.1")));
+    assert_eq!((&shown["bytes_in"], &shown["last_command"]), (&json!(connect.len()), &json!("connect")));
+    assert!(shown["last_command_at"].as_u64() >= shown["connected_at"].as_u64(), "{shown}");
+    assert_eq!((&shown["token_id"], &shown["last_pong_at"]), (&json!(null), &json!(null)));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use gorani_tests::{
     backend::{Answer, Backend},
     client::Client,
     http::Api,
-    node::{Node, Settings},
+    node::{Node, Settings, free_address},
     raw::{RawSocket, handshake},
     redis::Redis,
 };
@@ -57,7 +57,10 @@ pub(super) async fn shown() -> String {
         r#"[{{ name = "backend", url = "{}", events = ["connected", "disconnected"] }}]"#,
         backend.url("/hooks")
     );
-    let settings = settings(&redis)
+    let files = tempfile::TempDir::new().unwrap();
+    let (settings, _) = crate::tls::certified(settings(&redis), "stomp.tcp.tls", files.path());
+    let settings = settings
+        .set("stomp.tcp.address", format!("\"{}\"", free_address()))
         .set("rpc.proxy", format!("{{ endpoint = \"{}\" }}", backend.url("/rpc")))
         .set("rpc.without_namespace.proxy_enabled", "true")
         .set("hooks.endpoints", hooks);
@@ -97,6 +100,17 @@ async fn every_number_that_a_dashboard_or_an_alert_asks_for_is_one_that_a_node_s
         let sample = |line: &str| line.strip_prefix(&name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         assert!(shown.lines().any(sample), "no node shows {name}: {shown}");
     }
+}
+
+#[tokio::test]
+async fn requests_to_redis_are_timed_by_the_names_of_their_scripts() {
+    let shown = shown().await;
+    for kind in ["canary", "announce", "hook_head", "publish"] {
+        let name = format!("gorani_broker_request_seconds_count{{kind=\"{kind}\"}} ");
+        let count = shown.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok());
+        assert!(count.is_some_and(|count| count > 0), "{kind}: {shown}");
+    }
+    assert!(!shown.contains("kind=\"queue_push\""), "a script that was not called has no series");
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl<'a> AdminClient<'a> {
 
     fn exchange(&self, request: &[u8]) -> Result<(u16, String), AdminCallFailed> {
         Ok(match self.server {
-            None => exchange(&self.settings.http, request, self.timeout, ANSWER_MAX_BYTES)?,
+            None => exchange(self.settings.operator_listener(), request, self.timeout, ANSWER_MAX_BYTES)?,
             Some(url) => WebStream::open(url, self.timeout)
                 .and_then(|mut stream| stream.exchange(request))
                 .map(|answer| (answer.status, answer.text()))
@@ -211,7 +211,10 @@ impl<'a> AdminClient<'a> {
         let mut request = self.head("GET", &format!("{}?{query}", self.api(call)?));
         request.push_str("Accept: application/x-ndjson\r\nConnection: close\r\n\r\n");
         let (server, opened) = match self.server {
-            None => ("the node here".to_owned(), WebStream::open_here(&self.settings.http, self.timeout)?),
+            None => {
+                let listener = self.settings.operator_listener();
+                ("the node here".to_owned(), WebStream::open_here(listener, self.timeout)?)
+            }
             Some(url) => {
                 let opened = WebStream::open(url, self.timeout);
                 (

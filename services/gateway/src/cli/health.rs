@@ -19,7 +19,7 @@ use rustls::{
 };
 use tokio::time::Instant;
 
-use crate::settings::HttpSettings;
+use crate::settings::ListenerAddress;
 
 /// Bytes of an answer at most: a status, some headers, and a sentence for each part that is not ready.
 const ANSWER_MAX_BYTES: u64 = 16 * 1024;
@@ -55,8 +55,8 @@ impl HealthQuery {
 
 impl HealthArguments {
     /// Asks; the answer's body, when it is yes.
-    pub(super) fn ask(&self, settings: &HttpSettings) -> Result<String, Unhealthy> {
-        ask(settings, self.question, self.timeout)
+    pub(super) fn ask(&self, listener: ListenerAddress<'_>) -> Result<String, Unhealthy> {
+        ask(listener, self.question, self.timeout)
     }
 }
 
@@ -64,7 +64,7 @@ impl HealthArguments {
 #[derive(Debug, thiserror::Error)]
 pub enum Unhealthy {
     /// The node takes a free port, which no other process can know.
-    #[error("http.address has port 0, so it is not known where the node listens")]
+    #[error("the address in the settings has port 0, so it is not known where the node listens")]
     PortUnknown,
     /// No answer.
     #[error("no answer from {0}: {1}")]
@@ -88,29 +88,29 @@ pub enum PinError {
     Unusable(#[from] rustls::Error),
 }
 
-fn ask(settings: &HttpSettings, question: HealthQuery, timeout: Duration) -> Result<String, Unhealthy> {
+fn ask(listener: ListenerAddress<'_>, question: HealthQuery, timeout: Duration) -> Result<String, Unhealthy> {
     let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", question.path());
-    match exchange(settings, request.as_bytes(), timeout, ANSWER_MAX_BYTES)? {
+    match exchange(listener, request.as_bytes(), timeout, ANSWER_MAX_BYTES)? {
         (200, body) => Ok(body),
         (status, body) => Err(Unhealthy::Answered(format!("{status} {body}"))),
     }
 }
 
-/// Sends a request that ends the connection to the node of this machine; the status and the body of the answer.
+/// Sends a request that ends the connection to a listener of the node of this machine; the status and the body of the answer.
 pub(super) fn exchange(
-    settings: &HttpSettings,
+    listener: ListenerAddress<'_>,
     request: &[u8],
     timeout: Duration,
     max_bytes: u64,
 ) -> Result<(u16, String), Unhealthy> {
-    let address = reachable(settings.address)?;
+    let address = reachable(listener.address)?;
     let give_up = Instant::now() + timeout;
     let failed = |error| Unhealthy::NoAnswer(address, error);
     let tcp = TcpStream::connect_timeout(&address, timeout).map_err(failed)?;
     tcp.set_write_timeout(Some(timeout)).map_err(failed)?;
     let tcp = Until { tcp, give_up };
-    let answer = if settings.tls.is_on() {
-        transfer(connect_pinned(&settings.tls.certificate, address.ip(), tcp)?, request, max_bytes)
+    let answer = if listener.tls.is_on() {
+        transfer(connect_pinned(&listener.tls.certificate, address.ip(), tcp)?, request, max_bytes)
     } else {
         transfer(tcp, request, max_bytes)
     };
@@ -216,7 +216,9 @@ impl ServerCertVerifier for Pinned {
         if *end_entity == self.certificate {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(rustls::Error::General("the node shows another certificate than that of http.tls".to_owned()))
+            Err(rustls::Error::General(
+                "the node shows another certificate than that of its settings".to_owned(),
+            ))
         }
     }
 
@@ -252,6 +254,7 @@ mod tests {
     use std::{net::TcpListener, thread};
 
     use super::*;
+    use crate::settings::HttpSettings;
 
     const SOON: Duration = Duration::from_secs(10);
 
@@ -266,7 +269,8 @@ mod tests {
             stream.write_all(answer.as_bytes()).unwrap();
             String::from_utf8_lossy(request.get(..read).unwrap()).into_owned()
         });
-        let result = ask(&HttpSettings { address, ..HttpSettings::default() }, HealthQuery::Live, SOON);
+        let settings = HttpSettings { address, ..HttpSettings::default() };
+        let result = ask(settings.listener(), HealthQuery::Live, SOON);
         assert!(server.join().unwrap().starts_with("GET /health/live HTTP/1.1\r\n"));
         result
     }
@@ -285,7 +289,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let settings = HttpSettings { address: listener.local_addr().unwrap(), ..HttpSettings::default() };
         let started = Instant::now();
-        let result = ask(&settings, HealthQuery::Ready, Duration::from_millis(100));
+        let result = ask(settings.listener(), HealthQuery::Ready, Duration::from_millis(100));
         assert!(matches!(result, Err(Unhealthy::NoAnswer(..))));
         assert!(started.elapsed() < SOON);
     }

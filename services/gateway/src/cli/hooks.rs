@@ -180,7 +180,7 @@ fn call(
          Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
-    let (status, answer) = exchange(&settings.http, request.as_bytes(), timeout, ANSWER_MAX_BYTES)?;
+    let (status, answer) = exchange(settings.http.listener(), request.as_bytes(), timeout, ANSWER_MAX_BYTES)?;
     let answer: ApiAnswer = match serde_json::from_str(&answer) {
         Ok(answer) => answer,
         Err(_) if status != 200 => return Err(HooksFailed::Refused(format!("{status} {answer}"))),

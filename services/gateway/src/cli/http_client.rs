@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::health::{Unhealthy, Until, connect_pinned, reachable};
-use crate::settings::HttpSettings;
+use crate::settings::ListenerAddress;
 
 /// Bytes of an answer at most.
 pub(super) const ANSWER_MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -67,15 +67,15 @@ impl WebStream {
         }
     }
 
-    /// Connects to the node of this machine, as [`WebStream::open`] does elsewhere.
-    pub(super) fn open_here(settings: &HttpSettings, timeout: Duration) -> Result<Self, Unhealthy> {
-        let address = reachable(settings.address)?;
+    /// Connects to a listener of the node of this machine, as [`WebStream::open`] does elsewhere.
+    pub(super) fn open_here(listener: ListenerAddress<'_>, timeout: Duration) -> Result<Self, Unhealthy> {
+        let address = reachable(listener.address)?;
         let failed = |error| Unhealthy::NoAnswer(address, error);
         let tcp = TcpStream::connect_timeout(&address, timeout).map_err(failed)?;
         tcp.set_write_timeout(Some(timeout)).map_err(failed)?;
         let tcp = Until { tcp, give_up: Instant::now() + timeout };
-        if settings.tls.is_on() {
-            Ok(Self::Tls(Box::new(connect_pinned(&settings.tls.certificate, address.ip(), tcp)?)))
+        if listener.tls.is_on() {
+            Ok(Self::Tls(Box::new(connect_pinned(&listener.tls.certificate, address.ip(), tcp)?)))
         } else {
             Ok(Self::Plain(tcp))
         }

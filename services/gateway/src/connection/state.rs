@@ -2,6 +2,7 @@
 //! come. Connections on sockets of their own and sessions over HTTP share it. `docs/architecture.md` §3.9.
 //!
 //! - [`actor`]: the part of an actor that runs its session.
+//! - [`opened`]: a session that its connection is to run.
 //!
 //! Each change of the [`ConnectionPhase`] is a method of it, with a trace line: a connection that does not end as expected is
 //! followed through the log.
@@ -11,6 +12,7 @@
 //! for it gets a busy answer.
 
 pub(crate) mod actor;
+mod opened;
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
@@ -23,7 +25,7 @@ use crate::{
     connection::action_runner::ActionRunner,
     disconnect::Disconnect,
     event_log::event::{EndedSession, SessionChange, SessionEvent, short_reason},
-    format::encoding::{Encoding, Framing},
+    format::encoding::Framing,
     hub::{registry::SessionRegistration, worker::Worker},
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
@@ -31,6 +33,8 @@ use crate::{
     outbox::Outbox,
     session::{Actions, Now, Session, Signal},
 };
+
+pub(crate) use self::opened::OpenedSession;
 
 /// Room for the heads of frames around a large reply.
 const FRAMES_BYTES: usize = 1024;
@@ -66,24 +70,6 @@ pub(crate) struct ConnectionState {
     is_end_noted: bool,
 }
 
-/// A session that was opened, with what its connection needs to run it.
-pub struct OpenedSession {
-    /// The session.
-    pub session: Box<dyn Session>,
-    /// The bytes that wait for the client.
-    pub outbox: Outbox,
-    /// The encoding of the session's messages.
-    pub encoding: Encoding,
-    /// Label of the transport's counters.
-    pub transport: &'static TransportLabel,
-    /// The protocol in logs and in the API: `json`, …
-    pub protocol: &'static str,
-    /// The client's address.
-    pub peer: Option<SocketAddr>,
-    /// The permit of the connection, out of those of the node.
-    pub permit: ConnectionPermit,
-}
-
 impl ConnectionState {
     /// Registers an opened session, whose actor has this context, with its worker.
     pub(crate) fn register<A>(
@@ -105,6 +91,9 @@ impl ConnectionState {
             protocol: opened.protocol,
             connected_at_ms: Now::read().unix_ms,
         });
+        if node.settings.serves_admin() {
+            worker.hub_mut().registry_mut().describe(key, opened.description());
+        }
         Self {
             session: opened.session,
             phase: ConnectionPhase::Open,

@@ -168,6 +168,7 @@ pub fn accept<T: Io>(
         transport: &TCP,
         protocol: NAME,
         peer,
+        connection: peer,
         permit,
     };
     Connection::start(node, worker, opened, io, StompCodec, endpoint.close_timeout, b"");

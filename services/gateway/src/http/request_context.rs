@@ -228,6 +228,7 @@ impl<'r> RequestContext<'r> {
                 transport,
                 protocol,
                 peer: self.peer,
+                connection: self.request.peer_addr(),
                 permit,
             },
             response: Response { pipe, writer },

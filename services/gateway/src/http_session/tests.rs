@@ -120,6 +120,7 @@ impl Bench {
                 transport: &LABEL,
                 protocol: "test",
                 peer: None,
+                connection: None,
                 permit: bench.local.node.admission.acquire_permit(&SessionSource::default()).unwrap(),
             },
             response: Response { pipe, writer },
@@ -356,6 +357,7 @@ fn new_session(local: &WorkerContext, id: &str, address: &str, most: usize) -> (
             transport: &LABEL,
             protocol: "test",
             peer: Some(peer),
+            connection: None,
             permit: local
                 .node
                 .admission

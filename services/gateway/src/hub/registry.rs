@@ -210,12 +210,13 @@ impl SessionRegistry {
         }
     }
 
-    /// Adds to what operators see of a client. Its address stays.
+    /// Adds to what operators see of a client. Its addresses stay.
     pub fn describe(&mut self, key: SessionKey, description: ClientDescription) {
         if let Some(session) = self.sessions.get_mut(&key) {
-            let address = session.description.as_ref().and_then(|before| before.address);
-            let address = description.address.or(address);
-            session.description = Some(Box::new(ClientDescription { address, ..description }));
+            let before = session.description.take().unwrap_or_default();
+            let address = description.address.or(before.address);
+            let forwarded_by = description.forwarded_by.or(before.forwarded_by);
+            session.description = Some(Box::new(ClientDescription { address, forwarded_by, ..description }));
         }
     }
 

@@ -30,6 +30,13 @@ struct ServerLabel {
     server: String,
 }
 
+/// Labels of requests to the broker's servers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestKindLabel {
+    /// The name of the script or command.
+    kind: &'static str,
+}
+
 /// The counters of the broker itself ([`BrokerStats`]).
 #[derive(Debug, Default)]
 pub(super) struct BrokerMetrics {
@@ -38,6 +45,7 @@ pub(super) struct BrokerMetrics {
     /// Servers that are shown: one that leaves the cluster is shown no longer.
     round_trip_servers: Mutex<BTreeSet<String>>,
     round_trips: Family<ServerLabel, AtomicHistogram>,
+    request_times: Family<RequestKindLabel, AtomicHistogram>,
     clock_offset: Gauge<f64, AtomicU64>,
     connections_lost: Family<BrokerConnectionLabel, Counter>,
     pending_requests: Gauge,
@@ -77,6 +85,7 @@ impl BrokerMetrics {
             servers: "broker_servers", "Servers that the broker is to be connected to";
             servers_connected: "broker_servers_connected", "Servers that the broker is connected to";
             round_trips: "broker_round_trip_seconds", "From sending the node's own canary to hearing it, by server";
+            request_times: "broker_request_seconds", "From sending a pipeline of requests to its answers, by script or command";
             clock_offset: "clock_offset_seconds", "Seconds by which this machine's clock is ahead of the broker's server that is furthest from it";
             connections_lost: "broker_connections_lost", "Connections to the broker's servers that were lost";
             pending_requests: "broker_pending_requests", "Requests to the broker without an answer";
@@ -109,6 +118,9 @@ impl BrokerMetrics {
             self.round_trip_servers.lock().insert(server.clone());
             let label = ServerLabel { server: server.clone() };
             self.round_trips.get_or_create(&label).set(&times.buckets, times.sum);
+        }
+        for &(kind, ref times) in &stats.request_times {
+            self.request_times.get_or_create(&RequestKindLabel { kind }).set(&times.buckets, times.sum);
         }
         gauge(&self.pending_requests, stats.pending_requests);
         gauge(&self.pending_bytes, stats.pending_bytes);

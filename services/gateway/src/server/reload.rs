@@ -195,7 +195,7 @@ impl Reloader {
         let pending = differences(&self.node.live.running(), &loaded).len();
         self.node.metrics.reload.restart_pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
         self.loaded = loaded;
-        Ok(certificates(self.certificates.replace_by(&read)))
+        Ok(self.replace_certificates(&read))
     }
 
     /// Reloads where the settings are no longer those that were read the last time. The same refusal is told once.
@@ -226,12 +226,18 @@ impl Reloader {
         self.reload_and_log().await.map(drop)
     }
 
+    fn replace_certificates(&self, read: &Certificates) -> Vec<NewCertificate> {
+        let changed = self.certificates.replace_by(read);
+        self.certificates.show_ends(&self.node.metrics.certificates);
+        certificates(changed)
+    }
+
     /// Reads the files of certificates again, whose names stay.
     async fn renew_certificates(&mut self) {
         let running = self.node.live.running();
         let read = tokio::task::spawn_blocking(move || Certificates::open(&running)).await;
         match read.map_err(ReloadError::from).and_then(|read| read.map_err(ReloadError::from)) {
-            Ok(read) => certificates(self.certificates.replace_by(&read)).iter().for_each(log_certificate),
+            Ok(read) => self.replace_certificates(&read).iter().for_each(log_certificate),
             Err(error) => {
                 tracing::error!(%error, "certificates not renewed; the listeners go on with those before")
             }

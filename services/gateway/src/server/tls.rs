@@ -14,8 +14,12 @@ use rustls::{
     },
 };
 use tokio_rustls::TlsAcceptor;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::settings::{HttpTlsSettings, Settings};
+use crate::{
+    metrics::certificates::CertificateMetrics,
+    settings::{HttpTlsSettings, Settings},
+};
 
 /// The name of HTTP/2 in ALPN.
 pub(super) const HTTP2_ALPN: &[u8] = b"h2";
@@ -41,16 +45,28 @@ pub(super) enum TlsListener {
     Http,
     /// `stomp.tcp.tls`.
     Stomp,
+    /// `admin.tls`.
+    Admin,
 }
 
 impl TlsListener {
-    const ALL: [Self; 2] = [Self::Http, Self::Stomp];
+    const ALL: [Self; 3] = [Self::Http, Self::Stomp, Self::Admin];
 
     /// The section of the settings that names the files.
     fn section(self) -> &'static str {
         match self {
             Self::Http => "http.tls",
             Self::Stomp => "stomp.tcp.tls",
+            Self::Admin => "admin.tls",
+        }
+    }
+
+    /// The listener in metrics.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Stomp => "stomp.tcp",
+            Self::Admin => "admin",
         }
     }
 
@@ -58,13 +74,14 @@ impl TlsListener {
         match self {
             Self::Http => &settings.http.tls,
             Self::Stomp => &settings.stomp.tcp.tls,
+            Self::Admin => &settings.admin.tls,
         }
     }
 
     fn protocols(self) -> Vec<Vec<u8>> {
         match self {
             // Chosen in this order; HTTP/2 only where a client offers nothing else, to tell it so (`refuse_http2`).
-            Self::Http => vec![b"http/1.1".to_vec(), HTTP2_ALPN.to_vec()],
+            Self::Http | Self::Admin => vec![b"http/1.1".to_vec(), HTTP2_ALPN.to_vec()],
             // Nothing is negotiated on top: one protocol is spoken there.
             Self::Stomp => Vec::new(),
         }
@@ -95,6 +112,16 @@ impl LoadedCertificate {
             .map_err(|error| TlsError::Unusable(settings.certificate.clone(), error))?;
         config.alpn_protocols = listener.protocols();
         Ok(Self { chain, acceptor: TlsAcceptor::from(Arc::new(config)) })
+    }
+
+    /// The Unix time at which the first certificate of the chain ends; clients refuse the chain from then on. `None` if one cannot be
+    /// read.
+    fn end(&self) -> Option<i64> {
+        let ends = self.chain.iter().map(|certificate| {
+            let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+            Some(certificate.validity().not_after.timestamp())
+        });
+        ends.collect::<Option<Vec<i64>>>()?.into_iter().min()
     }
 
     /// SHA-256 of the server's own certificate, as `openssl x509 -noout -fingerprint -sha256` writes it.
@@ -142,6 +169,17 @@ impl Certificates {
     /// The certificate of a listener; `None` where it speaks without TLS.
     pub(super) fn of(&self, listener: TlsListener) -> Option<Arc<ListenerCertificate>> {
         self.0.iter().find(|certificate| certificate.listener == listener).cloned()
+    }
+
+    /// Writes the ends of the certificates into the metrics.
+    pub(super) fn show_ends(&self, metrics: &CertificateMetrics) {
+        for certificate in &self.0 {
+            let (listener, end) = (certificate.listener, certificate.current.read().end());
+            if end.is_none() {
+                tracing::warn!(listener = listener.section(), "the end of the certificate cannot be read");
+            }
+            metrics.set_expiry(listener.label(), end);
+        }
     }
 
     /// The sections of the settings whose certificate those others would replace, each with the fingerprint of the other one.

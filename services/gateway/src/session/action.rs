@@ -66,8 +66,10 @@ pub struct Subscribed {
 /// The description of a client for operators, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientDescription {
-    /// Its address.
+    /// Its address, as far as forwarded addresses are trusted.
     pub address: Option<IpAddr>,
+    /// The proxy through which it came, where it came through one that is trusted.
+    pub forwarded_by: Option<IpAddr>,
     /// Name of its SDK, as it says.
     pub sdk: Box<str>,
     /// Version of its SDK, as it says.
@@ -83,7 +85,7 @@ impl ClientDescription {
         let cut = |text: &str| {
             text.get(..text.floor_char_boundary(Self::TEXT_MAX_BYTES)).unwrap_or_default().into()
         };
-        Self { address: None, sdk: cut(name), sdk_version: cut(version) }
+        Self { sdk: cut(name), sdk_version: cut(version), ..Self::default() }
     }
 }
 

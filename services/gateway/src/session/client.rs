@@ -17,7 +17,9 @@
 //! - `lane`: which commands keep their order; `receive_query`: what a receiver asks for.
 //! - `state`: what it holds: subscriptions, pending requests, deadlines.
 //! - `large_reply`: replies of megabytes.
+//! - `activity`: what operators see of the client.
 
+mod activity;
 mod asked_channels;
 mod asked_connect;
 pub mod asked_poll;
@@ -47,6 +49,7 @@ use gorani_protocol::client::{self, ClientForm};
 use tokio::time::Instant;
 
 use self::{
+    activity::ClientActivity,
     lane::WaitingCommand,
     large_reply::LargeReply,
     state::{ClientCalls, ClientDeadlines, ClientState, ClientSubscription, PendingRequest},
@@ -121,6 +124,8 @@ pub struct ClientSession {
     login_limit: Option<Arc<dyn LoginLimit>>,
     /// Its calls to the backend, where some proxy is configured.
     calls: Option<Box<ClientCalls>>,
+    /// What operators see of it, where the node serves the admin page.
+    activity: Option<Box<ClientActivity>>,
 }
 
 impl ClientSession {
@@ -128,6 +133,7 @@ impl ClientSession {
     pub fn new(policy: Arc<Policy>, traits: TransportTraits, now: Now) -> Self {
         let clock = ClientDeadlines::new(now.instant + policy.settings.connect_timeout);
         let calls = (!policy.proxies.is_empty()).then(Box::default);
+        let activity = policy.describes_clients.then(Box::default);
         Self {
             policy,
             traits,
@@ -146,6 +152,7 @@ impl ClientSession {
             clock,
             login_limit: None,
             calls,
+            activity,
         }
     }
 
@@ -250,6 +257,9 @@ impl Session for ClientSession {
             (Incoming::Binary(data), ClientForm::Protobuf) => data,
             _ => return self.close(Disconnect::INAPPROPRIATE_PROTOCOL, actions),
         };
+        if let Some(activity) = &mut self.activity {
+            activity.add_input(frame.len());
+        }
         let mut messages = form.messages(frame).peekable();
         if messages.peek().is_none() {
             return self.close(Disconnect::BAD_REQUEST, actions);

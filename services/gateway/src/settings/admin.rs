@@ -1,11 +1,15 @@
 //! Settings of the admin API and its page, and who gets in. `docs/admin.md`; decision record 57.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    net::{AddrParseError, SocketAddr},
+    time::Duration,
+};
 
 use gorani_auth::PasswordHash;
 use serde::{Deserialize, Serialize};
 
-use super::{cluster::SECRET_MIN_BYTES, error::SettingsError};
+use super::{HttpTlsSettings, cluster::SECRET_MIN_BYTES, error::SettingsError};
 
 /// Named keys at most.
 const KEYS_MAX: usize = 100;
@@ -46,8 +50,11 @@ impl AdminRole {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminSettings {
-    /// Serve the admin page and its API on the port of clients.
+    /// Serve the admin page and its API.
     pub enabled: bool,
+    /// Address on which the admin page, `/metrics` and `/health` are served, and on no other one then: `127.0.0.1:8001`; empty: on
+    /// `http.address`.
+    pub address: String,
     /// Path of the page; the API is below it.
     pub path: String,
     /// Hash of the password that people log in with, a line of `gorani password`; empty: nobody logs in with a password.
@@ -65,12 +72,15 @@ pub struct AdminSettings {
     /// Named keys for commands and scripts: `Authorization: Bearer`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<AdminKeySettings>,
+    /// Certificate and key of `admin.address`; when set, it speaks TLS only.
+    pub tls: HttpTlsSettings,
 }
 
 impl Default for AdminSettings {
     fn default() -> Self {
         Self {
             enabled: false,
+            address: String::new(),
             path: "/admin".to_owned(),
             password_hash: String::new(),
             password_role: AdminRole::Operator,
@@ -78,6 +88,7 @@ impl Default for AdminSettings {
             session_idle: Duration::from_secs(30 * 60),
             session_max: Duration::from_secs(8 * 3600),
             keys: Vec::new(),
+            tls: HttpTlsSettings::default(),
         }
     }
 }
@@ -88,6 +99,7 @@ impl fmt::Debug for AdminSettings {
         formatter
             .debug_struct("AdminSettings")
             .field("enabled", &self.enabled)
+            .field("address", &self.address)
             .field("path", &self.path)
             .field("password_hash", if self.password_hash.is_empty() { &"" } else { &"***" })
             .field("password_role", &self.password_role)
@@ -95,6 +107,7 @@ impl fmt::Debug for AdminSettings {
             .field("session_idle", &self.session_idle)
             .field("session_max", &self.session_max)
             .field("keys", &self.keys)
+            .field("tls", &self.tls)
             .finish()
     }
 }
@@ -129,6 +142,14 @@ impl fmt::Debug for AdminKeySettings {
 }
 
 impl AdminSettings {
+    /// The address of the listener of its own, where one is set.
+    ///
+    /// # Errors
+    /// An address that cannot be understood.
+    pub fn address(&self) -> Result<Option<SocketAddr>, AddrParseError> {
+        if self.address.is_empty() { Ok(None) } else { self.address.parse().map(Some) }
+    }
+
     /// The hash of the password, where one is set.
     ///
     /// # Errors
@@ -141,9 +162,10 @@ impl AdminSettings {
         hash.map(Some).map_err(|error| SettingsError::value("admin.password_hash", error))
     }
 
-    /// `is_open`: `development.admin`, with which nobody needs a password.
-    pub(super) fn validate(&self, is_open: bool) -> Result<(), SettingsError> {
+    /// `is_open`: `development.admin`, with which nobody needs a password. `http`: the address for clients.
+    pub(super) fn validate(&self, is_open: bool, http: SocketAddr) -> Result<(), SettingsError> {
         let problem = |key, text: &str| Err(SettingsError::value(key, text));
+        self.validate_listener(http)?;
         if (self.enabled || is_open) && !cfg!(feature = "admin") {
             return problem("admin.enabled", "this binary was built without the feature admin");
         }
@@ -167,6 +189,27 @@ impl AdminSettings {
             return problem("admin.session_max", "must be at most 24h");
         }
         self.validate_keys()
+    }
+
+    fn validate_listener(&self, http: SocketAddr) -> Result<(), SettingsError> {
+        let problem = |key, text: &str| Err(SettingsError::value(key, text));
+        let Ok(address) = self.address() else {
+            return problem("admin.address", "must be an IP address and a port, such as 127.0.0.1:8001");
+        };
+        if address == Some(http) && http.port() != 0 {
+            return problem(
+                "admin.address",
+                "must be another one than http.address; empty serves both there",
+            );
+        }
+        let tls = &self.tls;
+        if tls.certificate.as_os_str().is_empty() != tls.key.as_os_str().is_empty() {
+            return problem("admin.tls", "certificate and key go together");
+        }
+        if tls.is_on() && address.is_none() {
+            return problem("admin.tls", "needs admin.address; http.address has its certificate in http.tls");
+        }
+        Ok(())
     }
 
     fn validate_keys(&self) -> Result<(), SettingsError> {

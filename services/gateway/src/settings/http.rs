@@ -67,6 +67,15 @@ pub struct HttpTlsSettings {
     pub key: PathBuf,
 }
 
+/// The address of a listener, and its certificate.
+#[derive(Debug, Clone, Copy)]
+pub struct ListenerAddress<'a> {
+    /// The address.
+    pub address: SocketAddr,
+    /// Its certificate and key, where it speaks TLS.
+    pub tls: &'a HttpTlsSettings,
+}
+
 impl HttpTlsSettings {
     /// True if TLS is on.
     pub fn is_on(&self) -> bool {
@@ -124,6 +133,11 @@ impl HttpSettings {
             return Err(SettingsError::value("http.tls", "certificate and key go together"));
         }
         Ok(())
+    }
+
+    /// The listener for clients.
+    pub fn listener(&self) -> ListenerAddress<'_> {
+        ListenerAddress { address: self.address, tls: &self.tls }
     }
 
     /// Number of worker threads.

@@ -3,10 +3,11 @@
 
 use serde_json::Value;
 
-use super::{ClientSettings, HttpSettings, Settings, StompSettings};
+use super::{AdminSettings, ClientSettings, HttpSettings, Settings, StompSettings};
 
 /// Live settings, by the beginnings of their keys, each with what it counts for from then on.
-pub const LIVE: [(&str, &str); 14] = [
+pub const LIVE: [(&str, &str); 15] = [
+    ("admin.tls.", "the next TLS handshake, where the listener speaks TLS already"),
     ("api.keys", "the next call"),
     ("api.wrong_keys_per_minute", "the next wrong key"),
     ("channel.defaults.", "the next command; subscriptions stay as they were made"),
@@ -54,9 +55,18 @@ impl Settings {
         merged.log.level.clone_from(&next.log.level);
         merged.settings = next.settings.clone();
         merged.token = next.token.clone();
+        merged.admin.put_live(&next.admin);
         merged.http.put_live(&next.http);
         merged.stomp.put_live(&next.stomp);
         merged
+    }
+}
+
+impl AdminSettings {
+    fn put_live(&mut self, next: &Self) {
+        if self.tls.is_on() && next.tls.is_on() {
+            self.tls = next.tls.clone();
+        }
     }
 }
 
@@ -113,7 +123,7 @@ fn restart_keys() -> Vec<String> {
         }
     }
     // What is absent in the defaults.
-    keys.push("proxies".to_owned());
+    keys.extend(["admin.keys", "proxies"].map(str::to_owned));
     keys.sort();
     keys
 }
@@ -186,7 +196,7 @@ mod tests {
     #[test]
     fn exactly_the_live_settings_are_apply_settings() {
         let mut running = Settings::default();
-        for tls in [&mut running.http.tls, &mut running.stomp.tcp.tls] {
+        for tls in [&mut running.admin.tls, &mut running.http.tls, &mut running.stomp.tcp.tls] {
             (tls.certificate, tls.key) = ("a".into(), "b".into());
         }
         let as_value = serde_json::to_value(&running).unwrap();

@@ -63,6 +63,10 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
         ("[http]\nworkers = 'many'", "http.workers"),
         ("[node]\nname = \"a\\u0007b\"", "node.name"),
         ("[http.tls]\ncertificate = 'a.pem'", "http.tls"),
+        ("[admin]\naddress = 'nowhere'", "admin.address"),
+        ("[admin]\naddress = '127.0.0.1:8000'", "admin.address"),
+        ("[admin]\naddress = '127.0.0.1:8001'\n[admin.tls]\nkey = 'a.pem'", "admin.tls"),
+        ("[admin.tls]\ncertificate = 'a.pem'\nkey = 'b.pem'", "admin.address"),
         ("[client]\nping_interval = 25", "client.ping_interval"),
         ("[client]\npong_timeout = '25s'", "client.pong_timeout"),
         ("[client]\nallowed_origins = ['not an origin']", "client.allowed_origins"),
@@ -88,6 +92,18 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
         assert!(error.contains(named), "{text:?} gave {error:?}");
         assert_eq!(error.trim().lines().count(), 1, "{error:?}");
     }
+}
+
+#[test]
+fn operators_are_served_where_clients_are_unless_they_have_an_address_of_their_own() {
+    let address = |text: &str| {
+        let settings = Settings::from_text(text, &environment(&[])).unwrap();
+        (settings.operator_listener().address.to_string(), settings.listens_beyond_loopback())
+    };
+    assert_eq!(address(""), ("127.0.0.1:8000".to_owned(), false));
+    assert_eq!(address("[admin]\naddress = '127.0.0.1:8001'"), ("127.0.0.1:8001".to_owned(), false));
+    let open = address("[admin]\naddress = '0.0.0.0:8001'");
+    assert_eq!(open, ("0.0.0.0:8001".to_owned(), true), "secrets must be as long as for clients");
 }
 
 #[test]

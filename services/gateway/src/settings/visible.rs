@@ -13,12 +13,15 @@ use super::{
 
 /// Settings whose value may be seen.
 const VISIBLE: &[&str] = &[
+    "admin.address",
     "admin.enabled",
     "admin.password_contents",
     "admin.password_role",
     "admin.path",
     "admin.session_idle",
     "admin.session_max",
+    "admin.tls.certificate",
+    "admin.tls.key",
     "api.body_max_bytes",
     "api.error_mode",
     "api.reply_max_bytes",

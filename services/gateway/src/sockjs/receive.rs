@@ -125,6 +125,7 @@ fn attach(
             transport: asked.endpoint.label(transport),
             protocol: endpoint.name(&handshake),
             peer: handshake.peer,
+            connection: asked.context.request.peer_addr(),
             permit,
         },
         response: Response { pipe, writer: Box::new(writer.opening()) },

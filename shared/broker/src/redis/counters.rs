@@ -1,7 +1,12 @@
 //! Counters of a broker. Read by [`crate::Broker::stats`].
+//!
+//! - `request_times`: how long requests take.
+
+mod request_times;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::request_times::RequestTimes;
 use crate::BrokerError;
 
 /// A number that only grows.
@@ -31,9 +36,15 @@ pub(super) struct Counters {
     pub(super) publishes_unknown: Counter,
     pub(super) dead_letters: Counter,
     pub(super) dead_letters_waiting: Counter,
+    pub(super) request_times: RequestTimes,
 }
 
 impl Counters {
+    /// Counters for requests of these kinds.
+    pub(super) fn new(kinds: &[&'static str]) -> Self {
+        Self { request_times: RequestTimes::new(kinds), ..Self::default() }
+    }
+
     /// Counts how a publish ended.
     pub(super) fn published<T>(&self, outcome: &Result<T, BrokerError>) {
         match outcome {

@@ -292,7 +292,7 @@ async fn run_batch(
             return PipelineResult::Late;
         }
     };
-    let mut is_replica = false;
+    let (took, mut is_replica) = (now.elapsed(), false);
     for ((answer, mut request), command) in answers.into_iter().zip(sent).zip(pipeline.cmd_iter()) {
         let answer = match (&common.redirects, answer) {
             (Some(redirects), Value::ServerError(error)) if is_redirection(&error) => {
@@ -309,6 +309,7 @@ async fn run_batch(
         if let (Some(redirects), Some(place)) = (&common.redirects, &request.redirect) {
             redirects.carried_out(place);
         }
+        common.counters.request_times.add(common.scripts.kind_of(command), took);
         request.answer(answer);
     }
     // After a failover the old primary may be a replica: the new primary must be found.

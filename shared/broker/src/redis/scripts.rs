@@ -4,9 +4,22 @@
 //! Called by digest; a server that lost them (restart, failover, `SCRIPT FLUSH`) is given all of them again, see
 //! `requests`.
 
-use redis::{Cmd, Script, cmd};
+use redis::{Arg, Cmd, Script, cmd};
 
 use crate::{hook_store::Partition, queue::QueueWake};
+
+/// Plain commands that are told apart.
+const PLAIN_COMMANDS: [&str; 2] = ["get", "unlink"];
+/// The kind of all others.
+const OTHER_COMMANDS: &str = "other";
+
+/// The bytes of an argument.
+fn simple(argument: Option<Arg<&[u8]>>) -> &[u8] {
+    match argument {
+        Some(Arg::Simple(bytes)) => bytes,
+        _ => b"",
+    }
+}
 
 /// One script, and its digest.
 #[derive(Debug)]
@@ -45,6 +58,36 @@ macro_rules! scripts {
         }
 
         impl Scripts {
+            /// The kinds of requests: the names of the scripts, of some plain commands, and one for all others.
+            pub(super) const KINDS: &'static [&'static str] =
+                &[$(stringify!($name),)* PLAIN_COMMANDS[0], PLAIN_COMMANDS[1], OTHER_COMMANDS];
+
+            /// The position of a request's kind among [`Self::KINDS`].
+            pub(super) fn kind_of(&self, command: &Cmd) -> usize {
+                let scripts = [$(&self.$name,)*];
+                let mut arguments = command.args_iter();
+                let (name, first) = (simple(arguments.next()), simple(arguments.next()));
+                if name == b"EVALSHA" {
+                    let called = scripts.iter().position(|script| script.digest.as_bytes() == first);
+                    return called.unwrap_or(Self::KINDS.len() - 1);
+                }
+                // A publish without history needs no script.
+                if name.eq_ignore_ascii_case(b"PUBLISH") || name.eq_ignore_ascii_case(b"SPUBLISH") {
+                    return Self::PUBLISH;
+                }
+                let plain = |command: &&str| command.as_bytes().eq_ignore_ascii_case(name);
+                scripts.len() + PLAIN_COMMANDS.iter().position(plain).unwrap_or(PLAIN_COMMANDS.len())
+            }
+
+            /// The position of `publish`, which is a command too.
+            const PUBLISH: usize = {
+                let mut at = 0;
+                while !matches!(Self::KINDS[at].as_bytes(), b"publish") {
+                    at += 1;
+                }
+                at
+            };
+
             pub(super) fn new() -> Self {
                 Self { $($name: LuaScript::new(concat!($(include_str!($part), "\n"),+)),)* }
             }

@@ -82,7 +82,7 @@ impl Shards {
     pub(super) fn new(settings: RedisSettings, node: String) -> Result<Self, RedisSettingsError> {
         let dialer = Dialer::new(&settings)?;
         let seeds = settings.seeds()?;
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::new(Scripts::KINDS));
         let redirects = (!seeds.is_empty()).then(|| Arc::new(Redirects::new(Arc::clone(&counters))));
         let common = SharedConnections {
             limits: Arc::new(RequestLimits::new(&settings)),

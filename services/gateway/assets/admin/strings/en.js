@@ -247,7 +247,7 @@ export default {
   "field.expires_at": "Token expires",
   "field.fanout_p99_ms": "Fan-out, 99th percentile",
   "field.fingerprint": "Settings",
-  "field.forwarded_for": "Forwarded for",
+  "field.forwarded_by": "Forwarded by",
   "field.history_size": "History",
   "field.inbox": "Inbox",
   "field.kind": "Kind",

@@ -247,7 +247,7 @@ export default {
   "field.expires_at": "토큰 만료",
   "field.fanout_p99_ms": "팬아웃 99퍼센타일",
   "field.fingerprint": "설정",
-  "field.forwarded_for": "전달된 주소",
+  "field.forwarded_by": "전달한 프록시",
   "field.history_size": "기록",
   "field.inbox": "수신함",
   "field.kind": "종류",

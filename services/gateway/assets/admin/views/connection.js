@@ -9,7 +9,7 @@ import { link } from "../route.js";
 import { number, t } from "../text.js";
 
 const FIELDS = [
-  "user", "client", "node", "transport", "protocol", "encoding", "sdk", "sdk_version", "address", "forwarded_for", "connected_at", "token_id", "expires_at",
+  "user", "client", "node", "transport", "protocol", "encoding", "sdk", "sdk_version", "address", "forwarded_by", "connected_at", "token_id", "expires_at",
   "last_command", "last_command_at", "last_pong_at", "rtt_ms", "bytes_in", "bytes_out", "waiting_bytes", "waiting_since",
 ];
 

@@ -70,6 +70,7 @@ fn row(node: &str, detail: &ConnectionDetail) -> Value {
         "sdk": detail.sdk,
         "sdk_version": detail.sdk_version,
         "address": detail.address,
+        "forwarded_by": detail.forwarded_by,
         "bytes_out": detail.bytes_out,
         "connected_at": detail.connected_at,
         "waiting_bytes": detail.waiting_bytes,

@@ -23,6 +23,7 @@ use crate::{
         http_client::{WebAnswer, WebStream, host},
         terminal::printable,
     },
+    endpoints::NOTHING_SERVED,
 };
 
 /// Bytes of a long body: the default of `api.body_max_bytes`.
@@ -107,6 +108,9 @@ impl Balancer<'_> {
         findings.extend(stream.certificate().map(|certificate| days_left(&certificate)));
         findings.push(match answer.status {
             200 => Finding::fine("reachable", "a node answers, and is ready"),
+            404 if answer.text().starts_with(NOTHING_SERVED) => {
+                Finding::fine("reachable", "a node answers; its health is served on admin.address")
+            }
             502..=504 => Finding::bad(
                 "reachable",
                 format!("the answer is {}", answer.status),

@@ -19,7 +19,7 @@ use crate::{
     connection::action_runner::{Effect, PendingAction},
     disconnect::{Disconnect, Refused},
     hub::worker::Worker,
-    session::{Actions, ClientDescription, Now, Outcome, Signal, Ticket},
+    session::{Actions, Now, Outcome, Signal, Ticket},
 };
 
 /// Length of a turn from its first input on. With the step that is under way at its end, and what that leads to, a turn stays
@@ -55,13 +55,6 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
     /// Counts the connection, opens its session, and makes the resident future.
     fn open_session(&mut self, ctx: &mut Context<Self>) {
         self.state().count_opened();
-        let state = self.state();
-        let runner = &state.runner;
-        if runner.node.settings.serves_admin() {
-            let address = state.peer.map(|peer| peer.ip());
-            let description = ClientDescription { address, ..ClientDescription::default() };
-            runner.worker.hub_mut().registry_mut().describe(runner.key, description);
-        }
         let mut actions = Actions::default();
         self.state().session.opened(Now::read(), &mut actions);
         self.run_actions(&mut actions, ctx);

@@ -75,6 +75,9 @@ pub struct ConnectionDetail {
     /// Its address, as far as forwarded addresses are trusted.
     #[serde(default)]
     pub address: Option<String>,
+    /// The trusted proxy through which it came.
+    #[serde(default)]
+    pub forwarded_by: Option<String>,
     /// Name of its SDK, as it says.
     #[serde(default)]
     pub sdk: Option<String>,
@@ -252,7 +255,8 @@ impl ScanSource for DetailScan {
             connected_at: session.connected_at_ms,
             waiting_bytes,
             waiting_ms,
-            address: description.and_then(|own| Some(own.address?.to_canonical().to_string())),
+            address: description.and_then(|own| written(own.address)),
+            forwarded_by: description.and_then(|own| written(own.forwarded_by)),
             sdk: description.and_then(|own| given(&own.sdk)),
             sdk_version: description.and_then(|own| given(&own.sdk_version)),
             bytes_out: session.outbox.written(),
@@ -269,6 +273,10 @@ fn has_address(description: Option<&ClientDescription>, wanted: &str) -> bool {
     own.is_some_and(|own| {
         wanted.parse::<IpAddr>().is_ok_and(|wanted| wanted.to_canonical() == own.to_canonical())
     })
+}
+
+fn written(address: Option<IpAddr>) -> Option<String> {
+    address.map(|address| address.to_canonical().to_string())
 }
 
 fn given(text: &str) -> Option<String> {

@@ -180,6 +180,11 @@ impl ClientSession {
     fn run(&mut self, command: ClientCommand<'_>, now: Now, actions: &mut Actions) {
         let id = command.id;
         self.command = kind_of(&command.request);
+        if let Some(activity) = &mut self.activity
+            && !matches!(command.request, ClientRequest::Pong)
+        {
+            activity.set_command(self.command, now.unix_ms);
+        }
         if matches!(self.state, ClientState::New) {
             return match command.request {
                 ClientRequest::Connect(connect) => self.connect(id, &connect, now, actions),

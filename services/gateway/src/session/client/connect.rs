@@ -78,6 +78,9 @@ impl ClientSession {
         let token = (!token.is_empty()).then_some(token);
         let claims = self.policy.authenticate(token, self.login_limit.as_deref(), now)?;
         self.identity = ClientIdentity::of_claims(&claims, self.policy.new_client_id());
+        if let Some(activity) = &mut self.activity {
+            activity.set_token(claims.id.as_deref());
+        }
         let subscriptions = self.server_side(&claims)?;
         let meta = raw_bytes(claims.meta.as_deref());
         Ok(AdmittedClient { subscriptions, expires_at: claims.expires_at, data: Bytes::new(), meta })

@@ -53,12 +53,24 @@ impl ClientSession {
             let left = ms(end.saturating_duration_since(now.instant));
             now.unix_ms.saturating_add(left).saturating_sub(ms(grace))
         });
-        SessionDetail { last_command: self.command.name().to_owned(), expires_at }
+        let activity = self.activity.as_deref();
+        let last_command = activity.map_or(self.command, |activity| activity.last_command);
+        SessionDetail {
+            last_command: last_command.name().to_owned(),
+            expires_at,
+            token_id: activity.map(|activity| activity.token_id.to_string()).filter(|id| !id.is_empty()),
+            last_command_at: activity.and_then(|activity| activity.last_command_at),
+            last_pong_at: activity.and_then(|activity| activity.last_pong_at),
+            bytes_in: activity.map(|activity| activity.bytes_in),
+        }
     }
 
     /// Takes a pong. False if none was awaited.
     pub(super) fn take_pong(&mut self, now: Now) -> bool {
         let is_awaited = self.clock.pings.take_pong();
+        if is_awaited && let Some(activity) = &mut self.activity {
+            activity.last_pong_at = Some(now.unix_ms);
+        }
         if is_awaited && let Some(asked) = self.clock.pinged.take() {
             asked.answer.give(now.instant.saturating_duration_since(asked.since));
         }

@@ -75,6 +75,9 @@ impl ClientSession {
             });
             return self.close(Disconnect::INVALID_TOKEN, actions);
         }
+        if let Some(activity) = &mut self.activity {
+            activity.set_token(claims.id.as_deref());
+        }
         let expires_at = claims.expires_at;
         self.clock.expires = self.end_of_connection(expires_at, now);
         self.count_success();

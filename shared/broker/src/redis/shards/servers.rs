@@ -21,6 +21,7 @@ impl Shards {
             servers_connected: shards.iter().filter(|shard| shard.is_up()).count(),
             clock_offset: offsets.max_by(|one, other| one.abs().total_cmp(&other.abs())),
             round_trips: round_trips.collect(),
+            request_times: self.common.counters.request_times.read(),
             ..BrokerStats::default()
         }
     }

@@ -25,7 +25,9 @@ async fn connections_are_found_by_their_address_and_their_sdk() {
         (0..3).map(|number| Client::enter(&mut worker.hub_mut(), &format!("client{number}"))).collect();
     for (number, client) in clients.iter().enumerate().take(2) {
         let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, u8::try_from(number).unwrap()));
-        let mapped = ClientDescription { address: Some(address), ..ClientDescription::default() };
+        let forwarded_by = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
+        let mapped =
+            ClientDescription { address: Some(address), forwarded_by, ..ClientDescription::default() };
         worker.hub_mut().registry_mut().describe(client.key(), mapped);
         let sdk = ClientDescription::of_sdk(["js", "swift"][number], "1.0");
         worker.hub_mut().registry_mut().describe(client.key(), sdk);
@@ -40,6 +42,7 @@ async fn connections_are_found_by_their_address_and_their_sdk() {
         Some("192.0.2.1"),
         "the address stays when the client says what it is"
     );
+    assert_eq!(found[0].forwarded_by.as_deref(), Some("10.0.0.1"), "so does that of its proxy");
     for address in ["192.0.2.0", "::ffff:192.0.2.0"] {
         let of_address =
             ConnectionFilter { address: Some(address.to_owned()), ..ConnectionFilter::default() };

@@ -69,6 +69,47 @@ fn a_client_is_described_where_operators_may_look_and_not_elsewhere() {
 }
 
 #[test]
+fn an_operator_sees_the_token_the_input_and_the_signs_of_life_of_a_client() {
+    let policy = tests::policy(json!([{"name": "open", "allow_subscribe_for_client": true}]), settings());
+    let policy = Arc::try_unwrap(policy).unwrap_or_else(|_| panic!("shared"));
+    let policy = Arc::new(Policy { describes_clients: true, ..policy });
+    let mut client = TestClient::start(|now| ClientSession::new(policy, TransportTraits::default(), now));
+    let described = |client: &mut TestClient| {
+        let (sender, mut detail) = oneshot::channel();
+        client.signal(Signal::Describe(SessionAnswer::new(sender)));
+        detail.try_recv().unwrap()
+    };
+    let long = "고".repeat(100);
+    let connect = json!({"id": 1, "connect": {"token": sign_claims(&json!({"sub": "42", "jti": long}))}});
+    client.say(connect.clone());
+    let first = described(&mut client);
+    assert_eq!(first.token_id.as_deref(), Some(&*"고".repeat(21)), "64 bytes at most");
+    assert_eq!(first.bytes_in, Some(connect.to_string().len() as u64));
+    assert_eq!((first.last_command.as_str(), first.last_pong_at), ("connect", None));
+    let refresh = json!({"id": 2, "refresh": {"token": sign_claims(&json!({"sub": "42", "jti": "t-2"}))}});
+    client.advance(Duration::from_secs(1));
+    client.say(refresh.clone());
+    let (signal, _pong) = asked();
+    client.signal(signal);
+    client.advance(Duration::from_secs(1));
+    client.say_text("{}");
+    let last = described(&mut client);
+    let later = |time: Option<u64>| time.zip(first.last_command_at).map(|(time, before)| time - before);
+    assert_eq!(last.token_id.as_deref(), Some("t-2"));
+    assert_eq!(last.last_command, "refresh", "a pong is no command");
+    assert_eq!((later(last.last_command_at), later(last.last_pong_at)), (Some(1000), Some(2000)));
+    let bytes = connect.to_string().len() + refresh.to_string().len() + "{}".len();
+    assert_eq!(last.bytes_in, Some(bytes as u64));
+}
+
+#[test]
+fn a_session_keeps_one_pointer_for_operators_and_nothing_where_they_do_not_look() {
+    let client = TestClient::connected();
+    assert!(client.session.activity.is_none());
+    assert_eq!(size_of_val(&client.session.activity), size_of::<usize>());
+}
+
+#[test]
 fn an_operator_sees_the_last_command_of_a_session_and_the_end_of_its_token() {
     let mut client = TestClient::connected();
     client.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));
