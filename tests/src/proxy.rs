@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -12,6 +12,9 @@ use std::{
 
 /// Bytes passed on at a time.
 const BUFFER_BYTES: usize = 16 * 1024;
+
+/// The name of the command by which a node listens, and of the one for sharded channels.
+const LISTENS: &[u8] = b"SUBSCRIBE\r\n";
 
 /// Passes connections on to one server. Its threads end with the process.
 #[derive(Debug)]
@@ -28,6 +31,29 @@ struct Roads {
     of_new: Ways,
     /// The same of each connection.
     cut: Mutex<Vec<Ways>>,
+    /// The connections whose answers wait.
+    held: Mutex<Option<HeldConnections>>,
+    released: Condvar,
+}
+
+/// Connections of a node whose answers wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldConnections {
+    /// Those on which it listens to channels.
+    Listening,
+    /// Those on which it asks.
+    Asking,
+}
+
+impl Roads {
+    fn wait_while_held(&self, listens: &AtomicBool) {
+        let kind = || match listens.load(Ordering::SeqCst) {
+            true => HeldConnections::Listening,
+            false => HeldConnections::Asking,
+        };
+        let held = self.held.lock().unwrap();
+        drop(self.released.wait_while(held, |held| *held == Some(kind())).unwrap());
+    }
 }
 
 /// Whether what is sent to the server vanishes, and whether what it answers does.
@@ -52,8 +78,13 @@ impl Proxy {
     pub fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let roads =
-            Arc::new(Roads { server: Mutex::new(server), of_new: Ways::default(), cut: Mutex::default() });
+        let roads = Arc::new(Roads {
+            server: Mutex::new(server),
+            of_new: Ways::default(),
+            cut: Mutex::default(),
+            held: Mutex::default(),
+            released: Condvar::new(),
+        });
         let proxy = Self { address, roads: Arc::clone(&roads) };
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
@@ -65,8 +96,16 @@ impl Proxy {
                 roads.cut.lock().unwrap().push(ways.clone());
                 let copy = |stream: &TcpStream| stream.try_clone().expect("a second handle of a socket");
                 let (near_end, far_end) = (copy(&near), copy(&far));
-                thread::spawn(move || pass(near, far_end, &ways.there));
-                thread::spawn(move || pass(far, near_end, &ways.back));
+                let listens = Arc::new(AtomicBool::new(false));
+                let (noted, roads) = (Arc::clone(&listens), Arc::clone(&roads));
+                thread::spawn(move || {
+                    pass(near, far_end, &ways.there, |sent| {
+                        if sent.windows(LISTENS.len()).any(|window| window == LISTENS) {
+                            noted.store(true, Ordering::SeqCst);
+                        }
+                    });
+                });
+                thread::spawn(move || pass(far, near_end, &ways.back, |_| roads.wait_while_held(&listens)));
             }
         });
         proxy
@@ -95,6 +134,23 @@ impl Proxy {
         self.cut(false, true);
     }
 
+    /// Answers on these connections wait until [`Proxy::release`].
+    ///
+    /// # Panics
+    /// If another thread has panicked meanwhile.
+    pub fn hold(&self, connections: HeldConnections) {
+        *self.roads.held.lock().unwrap() = Some(connections);
+    }
+
+    /// The answers that wait go on, and so do all others.
+    ///
+    /// # Panics
+    /// If another thread has panicked meanwhile.
+    pub fn release(&self) {
+        *self.roads.held.lock().unwrap() = None;
+        self.roads.released.notify_all();
+    }
+
     fn cut(&self, there: bool, back: bool) {
         self.roads.of_new.set(there, back);
         self.roads.cut.lock().unwrap().iter().for_each(|ways| ways.set(there, back));
@@ -107,9 +163,11 @@ impl Proxy {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, is_cut: &AtomicBool) {
+/// `look`: sees all that is passed on, and may wait.
+fn pass(mut from: TcpStream, mut to: TcpStream, is_cut: &AtomicBool, look: impl Fn(&[u8])) {
     let mut buffer = vec![0; BUFFER_BYTES];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
+        look(&buffer[..read]);
         if !is_cut.load(Ordering::SeqCst) && to.write_all(&buffer[..read]).is_err() {
             break;
         }

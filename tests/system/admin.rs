@@ -5,6 +5,7 @@
 //! - [`cluster`]: three nodes and a Redis.
 //! - [`listener`]: an address of its own.
 //! - [`mixed`]: nodes of other versions.
+//! - [`trace`]: what became of single deliveries.
 //! - [`tail`]: what comes through a channel, and what happens to a user.
 
 mod cluster;
@@ -12,6 +13,7 @@ mod entry;
 mod listener;
 mod mixed;
 mod tail;
+mod trace;
 
 use std::{
     io::Write,

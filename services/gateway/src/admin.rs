@@ -12,6 +12,7 @@ pub mod audit;
 mod by_node;
 pub mod counters;
 pub mod error;
+mod explanation;
 pub mod files;
 pub mod inspector;
 pub mod login;
@@ -22,6 +23,7 @@ pub mod state;
 pub mod tail;
 pub mod throttle;
 pub mod token;
+mod traces;
 pub mod views;
 
 use std::sync::{Arc, Weak};

@@ -30,6 +30,8 @@ mod operator;
 mod output;
 pub mod password;
 #[cfg(feature = "admin")]
+mod publish;
+#[cfg(feature = "admin")]
 mod reload;
 #[cfg(feature = "admin")]
 mod report;

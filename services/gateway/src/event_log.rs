@@ -7,10 +7,12 @@
 //! - [`ring`]: a list that forgets its oldest entries.
 //! - [`event`]: the entries.
 //! - [`query`]: queries about them, and the answers of one node.
+//! - [`trace`]: queries about traces, and their answers.
 
 pub mod event;
 pub mod query;
 pub mod ring;
+pub mod trace;
 
 use std::{collections::BTreeMap, sync::Arc};
 

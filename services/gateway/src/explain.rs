@@ -5,6 +5,7 @@
 //! - [`reason`]: the reasons, as one table.
 //! - [`history`]: subscriptions and sessions of the user, out of the evidence of the nodes.
 //! - [`decide`]: the decision on one publication.
+//! - [`traced`]: what traces add.
 //! - [`lines`]: the evidence in order of time, for people.
 
 pub mod answer;
@@ -15,6 +16,7 @@ pub mod query;
 pub mod reason;
 #[cfg(test)]
 mod tests;
+mod traced;
 
 use std::sync::Arc;
 
@@ -212,6 +214,8 @@ fn explanation(
     }
     Explanation {
         verdict: Verdict { code: reason.code(), text },
+        reason,
+        client: decision.client.clone(),
         evidence,
         advice,
         exit: reason.exit(),

@@ -30,7 +30,7 @@ mod subscription;
 mod timers;
 pub mod worker;
 
-use std::{collections::BTreeSet, ops::Bound, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, ops::Bound, rc::Rc, sync::Arc};
 
 use bytes::BytesMut;
 use gorani_broker::{ChannelEvent, ClientInfo, Position, Publication, Retention};
@@ -40,7 +40,7 @@ use crate::{
     event_log::{EventLog, event::GapChange},
     format::{encoder::Encoder, encoding::SubscriptionFormat},
     hub::{
-        channel::{CatchUpResult, Channel, Fingerprint, InboxMark, MissingRange},
+        channel::{CatchUpResult, Channel, Fingerprint, InboxMark, MissingRange, trace::log::TraceLog},
         registry::{ChannelMembership, Generation, SessionKey, SessionRegistry},
     },
     memory::{MemoryBudget, ReplyPermit},
@@ -65,6 +65,8 @@ pub struct Hub {
     traffic: Rc<TrafficCounters>,
     /// The latest events of its sessions and channels.
     pub events: EventLog,
+    /// The log of traces, while any is on.
+    traces: Option<Rc<RefCell<TraceLog>>>,
 }
 
 /// An ended subscription, for presence and for those who watch the channel.
@@ -147,6 +149,7 @@ impl Hub {
         let encoding = self.encoder.acquire(&session.encoding.with_format(&request.format));
         channel.join(key, session.outbox.clone(), encoding, request);
         self.counts.subscribed();
+        self.watch_joined(key, &request.channel);
         Some(generation)
     }
 

@@ -162,6 +162,11 @@ impl Outbox {
         (state.bytes, if since == 0 || state.bytes == 0 { 0 } else { tick_ms().wrapping_sub(since) })
     }
 
+    /// True if the writer has left bytes behind: the client does not take all that comes.
+    pub fn is_blocked(&self) -> bool {
+        self.0.borrow().blocked_since != 0
+    }
+
     /// Bytes taken out so far.
     pub fn written(&self) -> u64 {
         self.0.borrow().written

@@ -129,6 +129,8 @@ pub struct ApiSettings {
     pub reply_max_bytes: usize,
     /// Form in which errors of calls are reported, unless their header says it.
     pub error_mode: ErrorMode,
+    /// Backends may have a publication traced: `trace` in publish.
+    pub allow_trace: bool,
 }
 
 impl Default for ApiSettings {
@@ -139,6 +141,7 @@ impl Default for ApiSettings {
             wrong_keys_per_minute: 600,
             reply_max_bytes: 8 * 1024 * 1024,
             error_mode: ErrorMode::Body,
+            allow_trace: false,
         }
     }
 }
@@ -146,7 +149,8 @@ impl Default for ApiSettings {
 /// Tells how many keys there are, and none of them.
 impl fmt::Debug for ApiSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { keys, body_max_bytes, wrong_keys_per_minute, reply_max_bytes, error_mode } = self;
+        let Self { keys, body_max_bytes, wrong_keys_per_minute, reply_max_bytes, error_mode, allow_trace } =
+            self;
         formatter
             .debug_struct("ApiSettings")
             .field("keys", &format_args!("{} set", keys.len()))
@@ -154,6 +158,7 @@ impl fmt::Debug for ApiSettings {
             .field("wrong_keys_per_minute", wrong_keys_per_minute)
             .field("reply_max_bytes", reply_max_bytes)
             .field("error_mode", error_mode)
+            .field("allow_trace", allow_trace)
             .finish()
     }
 }

@@ -47,6 +47,26 @@ const disconnect = (user, index) => ({
   returned: index === 0 ? null : { after_ms: 1200, node: "n1", recovered: index % 2 === 0 },
 });
 
+const traced = (kind, index = 0) => ({
+  id: index === 0 ? "0123456789abcdef" : `trace-${index}`,
+  kind,
+  channel: kind === "user" ? null : HOSTILE[index],
+  user: kind === "user" ? HOSTILE[index] : null,
+  by: HOSTILE[1],
+  node: "n1",
+  began_at: at,
+  ends_at: at + 600_000,
+});
+const tracedCounts = { runs: 2, publications: 4, matched: 12, whole: 9, part: 0, duplicate: 1, excluded: 0, held_back: 1, broken: 0, lost: 0, overflow: 1, bytes: 512, micros: 90 };
+const tracedPart = (node, index) => ({
+  ...node,
+  traces: index < 2,
+  counts: tracedCounts,
+  runs: HOSTILE.map((channel, offset) => ({ at: at - offset, channel, offset, length: 2, whole: 3, bytes: 40, micros: 12 })),
+  deliveries: ["held_back", "released", "overflow", "written", HOSTILE[0]].map((outcome, offset) => ({ at, channel: HOSTILE[2], offset, client: offset === 0 ? "" : `client-${offset}`, user: HOSTILE[offset], outcome, detail: 7 })),
+  forgotten: index,
+});
+
 /** A tail that sends `count` publications at once and stays open. */
 export const tailOf = (count, skipped) => (response) => {
   response.writeHead(200, { "Content-Type": "application/x-ndjson" });
@@ -165,6 +185,10 @@ export function answers() {
     }),
     logs: full({ counts: [{ target: "gorani::broker", count: 12 }], lines: HOSTILE.map((message, index) => ({ at: at - index, node: "n1", level: index ? "WARN" : "ERROR", target: "gorani::broker", message })) }),
     audit: full(HOSTILE.map((target, index) => ({ at: at - index, node: "n1", who: "ops", role: "operator", source: "page", address: "127.0.0.1", action: "disconnect", target, result: "ok", ms: 4 }))),
+    traces: (query) =>
+      query.get("id")
+        ? full({ trace: traced("user"), counts: tracedCounts, by_node: nodes.map(tracedPart) })
+        : full(["channel", "user", "publication"].map(traced)),
     explain: (body) =>
       full({
         verdict: { code: "overflow", sentence: `${body.channel} offset 137: not received when published, recovered 18.2 s later` },

@@ -23,6 +23,8 @@ export const VIEWS = [
   "broker",
   "settings",
   "explain?channel=chat:lobby&user=user-1&offset=137",
+  "traces",
+  "traces/0123456789abcdef",
   "logs",
   "audit",
 ];

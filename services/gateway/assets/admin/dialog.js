@@ -62,13 +62,13 @@ const Outcome = ({ result }) => html`${(!result?.live || result.by_node) && html
 
 /**
  * A button that opens the dialog of an action. `name`: of the API. `body`: what it is sent. `target`: the name that it is about.
- * `fields`: more to fill in first. Viewers do not see it.
+ * `fields`: more to fill in first. `text`: the keys of its texts, where an action does two things. Viewers do not see it.
  */
-export function Action({ name, body = {}, target = "", fields, onDone }) {
+export function Action({ name, text = name, body = {}, target = "", fields, onDone }) {
   const [open, setOpen] = useState(false);
   if (useStore(session)?.role !== "operator") return null;
-  return html`<button type="button" class="danger" data-action=${name} onClick=${() => setOpen(true)}>${t(`action.${name}`)}</button>
-    ${open && html`<${ActionDialog} ...${{ name, body, target, fields }} onClose=${(done) => {
+  return html`<button type="button" class="danger" data-action=${text} onClick=${() => setOpen(true)}>${t(`action.${text}`)}</button>
+    ${open && html`<${ActionDialog} ...${{ name, text, body, target, fields }} onClose=${(done) => {
       setOpen(false);
       if (done) onDone?.();
     }} />`}`;
@@ -82,7 +82,7 @@ function wouldText(name, result) {
   return t(`would.${name}`, { total: number(total), nodes: number(nodes) });
 }
 
-function ActionDialog({ name, body, target, fields, onClose }) {
+function ActionDialog({ name, text, body, target, fields, onClose }) {
   const [filled, setFilled] = useState(fields ? null : {});
   const [preview, setPreview] = useState(null);
   const [result, setResult] = useState(null);
@@ -129,7 +129,7 @@ function ActionDialog({ name, body, target, fields, onClose }) {
   const total = preview?.result?.total;
   const needsName = target !== "" && !(total <= TYPE_ABOVE);
   const silent = list(preview?.nodes).filter((node) => node.answered === false);
-  return html`<${Dialog} title=${t(`action.${name}`)} onClose=${() => onClose(done.current)}>
+  return html`<${Dialog} title=${t(`action.${text}`)} onClose=${() => onClose(done.current)}>
     ${target !== "" && html`<p><${Name} value=${target} most=${80} /></p>`}
     ${fields && !result && html`<form onSubmit=${fill}>
       ${fields.map((field) => html`<${Field} key=${field.name} ...${field} />`)}
@@ -138,7 +138,7 @@ function ActionDialog({ name, body, target, fields, onClose }) {
     <${Failure} error=${error} />
     ${busy && html`<p class="soft">${t("loading")}</p>`}
     ${preview && !result && html`
-      <p class="note" id="would">${wouldText(name, preview.result)}</p>
+      <p class="note" id="would">${wouldText(text, preview.result)}</p>
       ${silent.map((node) => html`<p class="note bad" key=${node.id}>${t("action.silent", { node: nodeName(node) })}</p>`)}
       <${Outcome} result=${preview.result} />
       <p>${t("action.no_undo")}</p>
@@ -147,7 +147,7 @@ function ActionDialog({ name, body, target, fields, onClose }) {
         send(false, filled ?? {});
       }}>
         ${needsName && html`<${Field} name="typed" label=${t("action.type_name")} onInput=${(event) => setTyped(event.target.value)} autocomplete="off" />`}
-        <button type="submit" class="danger" disabled=${busy || (needsName && typed !== target && typed !== visible(target))}>${t(`action.${name}`)}</button>
+        <button type="submit" class="danger" disabled=${busy || (needsName && typed !== target && typed !== visible(target))}>${t(`action.${text}`)}</button>
       </form>`}
     ${result && html`
       <p class="note good" role="status" id="done">${known(result.result?.total) ? t("action.done", { total: number(result.result.total) }) : t("action.done_plain")}

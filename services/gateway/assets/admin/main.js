@@ -20,6 +20,7 @@ import { Nodes } from "./views/nodes.js";
 import { Overview } from "./views/overview.js";
 import { Settings } from "./views/settings.js";
 import { Slow } from "./views/slow.js";
+import { Traces, TraceView } from "./views/traces.js";
 import { UserView } from "./views/user.js";
 
 /** View of a list, and of one item of it. */
@@ -34,6 +35,7 @@ const VIEWS = {
   broker: [Broker],
   settings: [Settings],
   explain: [Explain],
+  traces: [Traces, TraceView],
   logs: [Logs],
   audit: [Audit],
 };

@@ -9,7 +9,7 @@ import { link, route } from "./route.js";
 import { chooseLanguage, language, languageNames, t } from "./text.js";
 import { changeTheme, dark } from "./theme.js";
 
-const MENU = ["overview", "nodes", "channels", "connections", "slow", "disconnects", "broker", "settings", "explain", "logs", "audit"];
+const MENU = ["overview", "nodes", "channels", "connections", "slow", "disconnects", "broker", "settings", "explain", "traces", "logs", "audit"];
 const FOR_OPERATORS = ["audit"];
 
 async function logout() {

@@ -2,7 +2,7 @@
 //! There is no undo. Operators only.
 
 use bytes::Bytes;
-use gorani_broker::{DataKind, Publication};
+use gorani_broker::{DataKind, Publication, Published};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use tokio::time::Instant;
@@ -12,16 +12,14 @@ use super::{
     answer::{AdminAnswer, decode},
     by_node::{by_node, count, count_subscribers},
     error::AdminError,
+    explanation::explain_query,
     inspector::InspectQuery,
     state::Admin,
+    traces::{self, TraceRequest},
 };
 use crate::{
     clock::unix_ms,
     disconnect::{Disconnect, ErrorCode},
-    explain::{
-        ExplainError, explain,
-        query::{ExplainQuery, Selection},
-    },
     hub::scan::detail::ConnectionFilter,
     node::cluster::inspect::NodeAnswer,
     session_command::{SessionCommand, SessionTarget},
@@ -29,7 +27,7 @@ use crate::{
 };
 
 /// The changes.
-const CHANGES: [&str; 12] = [
+const CHANGES: [&str; 13] = [
     "login",
     "logout",
     "explain",
@@ -39,6 +37,7 @@ const CHANGES: [&str; 12] = [
     "actions/publish",
     "actions/history_remove",
     "actions/ping",
+    "actions/trace",
     "actions/drain",
     "actions/log_level",
     "actions/reload",
@@ -67,6 +66,9 @@ struct ActionRequest {
     expired: bool,
     expire_at: Option<u64>,
     dry_run: bool,
+    seconds: Option<u64>,
+    end: Option<String>,
+    trace: bool,
 }
 
 /// Carries a change out.
@@ -81,7 +83,7 @@ pub async fn change(
 ) -> Result<AdminAnswer, AdminError> {
     if call == "explain" {
         // It changes nothing, and may be long: who sees may ask.
-        return explain_query(admin, decode(body)?).await;
+        return explain_query(admin, caller, decode(body)?).await;
     }
     let started = Instant::now();
     let name = call.strip_prefix("actions/").ok_or(AdminError::UnknownCall)?;
@@ -89,7 +91,7 @@ pub async fn change(
         Ok(request) => {
             let target = described(&request);
             let result = match caller.check_operator() {
-                Ok(()) => run(admin, name, &request).await,
+                Ok(()) => run(admin, &caller.grant.name, name, &request).await,
                 Err(error) => Err(error),
             };
             (target, request.dry_run, result)
@@ -103,40 +105,16 @@ pub async fn change(
     result
 }
 
-/// A question about what a user got.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExplainBody {
-    channel: String,
-    user: Option<String>,
-    client: Option<String>,
-    offset: Option<u64>,
-    epoch: Option<String>,
-    since: Option<u64>,
-    last: Option<u32>,
-}
-
-async fn explain_query(admin: &Admin, body: ExplainBody) -> Result<AdminAnswer, AdminError> {
-    let ExplainBody { channel, user, client, offset, epoch, since, last } = body;
-    let publications = match (offset, since, last) {
-        (Some(offset), None, None) => Selection::Offset(offset, epoch),
-        (None, Some(since), None) => Selection::Since(since),
-        (None, None, last) => Selection::Last(last.unwrap_or(10)),
-        _ => return Err(AdminError::BadRequest("offset, since, last: one of them at most".to_owned())),
-    };
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let query = ExplainQuery { channel, user: given(user), client: given(client), publications };
-    let explained = explain(&admin.node, &query).await.map_err(|error| match error {
-        ExplainError::Request(problem) => AdminError::BadRequest(problem.to_owned()),
-        ExplainError::Cluster(error) => error.into(),
-        ExplainError::Broker(error) => AdminError::Unavailable(error.to_string()),
-    })?;
-    let nodes = explained.nodes.iter().map(NodeAnswer::from).collect();
-    let result = json!({
-        "verdict": explained.verdict, "evidence": explained.evidence, "advice": explained.advice,
-        "exit": explained.exit,
-    });
-    Ok(AdminAnswer::of(result).with_nodes(nodes))
+impl ActionRequest {
+    fn trace(&self) -> TraceRequest<'_> {
+        TraceRequest {
+            channel: self.channel.as_deref(),
+            user: self.user.as_deref(),
+            lasts_seconds: self.seconds,
+            end: self.end.as_deref(),
+            dry_run: self.dry_run,
+        }
+    }
 }
 
 /// The target of an action, for the audit log.
@@ -147,12 +125,18 @@ fn described(request: &ActionRequest) -> String {
         ("channel", &request.channel),
         ("node", &request.node),
         ("level", &request.level),
+        ("trace", &request.end),
     ];
     let named = parts.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_deref()?)));
     named.collect::<Vec<_>>().join(", ")
 }
 
-async fn run(admin: &Admin, name: &str, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
+async fn run(
+    admin: &Admin,
+    who: &str,
+    name: &str,
+    request: &ActionRequest,
+) -> Result<AdminAnswer, AdminError> {
     match name {
         "disconnect" => {
             let disconnect = disconnect(request)?;
@@ -169,9 +153,10 @@ async fn run(admin: &Admin, name: &str, request: &ActionRequest) -> Result<Admin
             let command = |target| SessionCommand::Refresh { target, expired, expire_at, info: Bytes::new() };
             on_sessions(admin, request, None, command).await
         }
-        "publish" => publish(admin, request).await,
+        "publish" => publish(admin, who, request).await,
         "history_remove" => history_remove(admin, request).await,
         "ping" => ping(admin, request).await,
+        "trace" => traces::trace(admin, who, request.trace()).await,
         "drain" => drain(admin, request).await,
         "log_level" => log_level(admin, request).await,
         "reload" => reload(admin, request).await,
@@ -227,11 +212,11 @@ async fn on_sessions(
     Ok(answer)
 }
 
-async fn publish(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
+async fn publish(admin: &Admin, who: &str, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
     let channel = request.channel.as_deref().ok_or_else(|| missing("channel"))?;
     let data = request.data.as_ref().ok_or_else(|| missing("data"))?;
     admin.node.policy.get().channel_options(channel).copied().map_err(|error| refused("channel", error))?;
-    let answer = count_subscribers(admin, channel).await?;
+    let mut answer = count_subscribers(admin, channel).await?;
     if !request.dry_run {
         let publication = Publication {
             data: Bytes::copy_from_slice(data.get().as_bytes()),
@@ -239,8 +224,13 @@ async fn publish(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, 
             time_ms: unix_ms(),
             ..Publication::default()
         };
+        if request.trace {
+            let spec = traces::begin_publication(&admin.node, who, channel, &publication).await?;
+            answer = answer.with_result("trace", Some(spec.id.into()));
+        }
         let published = admin.node.publisher.publish(channel, publication, false, None).await;
-        published.map_err(|error| refused("channel", error))?;
+        let Published { position, .. } = published.map_err(|error| refused("channel", error))?;
+        answer = answer.with_result("offset", Some(position.offset.into()));
     }
     Ok(answer)
 }

@@ -12,7 +12,7 @@ use actix_web::{
 use serde_json::json;
 
 use super::throttle::Throttled;
-use crate::{http::body::BodyError, node::cluster::ClusterError};
+use crate::{event_log::trace::TRACES_MAX, http::body::BodyError, node::cluster::ClusterError};
 
 /// Why a request is refused, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,9 @@ pub enum AdminError {
     /// As many tails as a node has at a time.
     #[error("{0} tails are open on this node already")]
     TooManyTails(usize),
+    /// As many traces as a cluster has at a time.
+    #[error("{} traces are on already: end one, or wait", TRACES_MAX)]
+    TooManyTraces,
     /// Something that the answer needs does not answer.
     #[error("{0}")]
     Unavailable(String),
@@ -90,6 +93,7 @@ impl AdminError {
             Self::NotFound(_) => "not_found",
             Self::Busy => "busy",
             Self::TooManyTails(_) => "too_many_tails",
+            Self::TooManyTraces => "too_many_traces",
             Self::Unavailable(_) => "unavailable",
             Self::Internal => "internal",
         }
@@ -122,7 +126,9 @@ impl ResponseError for AdminError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::LoginRequired | Self::WrongKey | Self::LoginFailed => StatusCode::UNAUTHORIZED,
-            Self::Throttled(_) | Self::Busy | Self::TooManyTails(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Throttled(_) | Self::Busy | Self::TooManyTails(_) | Self::TooManyTraces => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Insecure | Self::CrossSite(_) | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::UnknownCall | Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::WrongVerb(_) => StatusCode::METHOD_NOT_ALLOWED,

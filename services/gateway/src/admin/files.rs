@@ -76,6 +76,7 @@ static ASSETS: &[AdminAsset] = assets![
     "views/overview.js": SCRIPT,
     "views/settings.js": SCRIPT,
     "views/slow.js": SCRIPT,
+    "views/traces.js": SCRIPT,
     "views/user.js": SCRIPT,
 ];
 

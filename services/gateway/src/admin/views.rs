@@ -18,6 +18,7 @@ use super::{
     inspector::InspectQuery,
     login::described,
     state::Admin,
+    traces,
 };
 use crate::{
     settings::{
@@ -30,7 +31,7 @@ use crate::{
 /// Lines of the log of all nodes in one answer.
 const LOG_LINES: usize = 1000;
 /// The reads.
-const READS: [&str; 16] = [
+const READS: [&str; 17] = [
     "session",
     "overview",
     "nodes",
@@ -46,6 +47,7 @@ const READS: [&str; 16] = [
     "logs",
     "slow",
     "disconnects",
+    "traces",
     // Not answered here: it is a stream ([`super::tail`]).
     "tail",
 ];
@@ -81,6 +83,7 @@ pub async fn read(
             let each = parameters.number("each")?.map_or(Ok(10), usize::try_from).unwrap_or(100).min(100);
             Ok(AdminAnswer::reported(admin.node.cluster.disconnects(each).await?)?)
         }
+        "traces" => traces::read(admin, parameters).await,
         "settings" => settings(admin).await,
         "logs" => logs(admin).await,
         "audit" => {

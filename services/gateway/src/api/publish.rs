@@ -29,6 +29,8 @@ use crate::{
 
 pub use crate::session::shared::IDEMPOTENCY_KEY_MAX_BYTES;
 
+mod traced;
+
 /// Makes a request of its own fields and those that every publication has.
 macro_rules! publication_request {
     ($(#[$meta:meta])* $name:ident, $key_text:literal, { $($own:tt)* }) => {
@@ -118,6 +120,11 @@ publication_request! {
         #[serde(default)]
         #[schema(value_type = bool)]
         pub num_subscribers: Option<bool>,
+        /// Trace it, where the setting `api.allow_trace` is on; not in a batch. The result has the trace's id, by which the admin API
+        /// tells what became of it.
+        #[serde(default)]
+        #[schema(value_type = bool)]
+        pub trace: Option<bool>,
     }
 }
 
@@ -218,6 +225,10 @@ pub struct PublishResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = u64, required = false)]
     pub num_subscribers: Option<usize>,
+    /// Id of the trace, where `trace` asked for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    pub trace: Option<String>,
 }
 
 /// The result of `broadcast`: an entry for each channel, in order.
@@ -272,7 +283,7 @@ impl PendingPublish {
         let num_subscribers =
             if self.is_counted { Box::pin(call.subscribers(&self.channel)).await } else { None };
         let epoch = position.epoch.as_ref().to_owned();
-        Ok(PublishResult { offset: position.offset, epoch, num_subscribers })
+        Ok(PublishResult { offset: position.offset, epoch, num_subscribers, trace: None })
     }
 }
 
@@ -305,6 +316,9 @@ impl PublishRequest<'_> {
 
     /// Publishes; its position in the channel's order is taken when this returns.
     pub(super) fn begin(mut self, call: &CallContext<'_>) -> Result<PendingPublish, ApiError> {
+        if self.is_traced() {
+            return Err(ApiError::bad_request("trace: not in a batch"));
+        }
         let message = self.take_message(call)?;
         let is_counted = self.num_subscribers.unwrap_or_default();
         Ok(PendingPublish { is_counted, ..message.publish(call.node, self.address()?) })
@@ -348,6 +362,10 @@ pub(super) async fn publish(
     request: PublishRequest<'_>,
     call: &CallContext<'_>,
 ) -> Result<PublishResult, ApiError> {
+    if request.is_traced() {
+        // Boxed, since few calls ask for it.
+        return Box::pin(request.publish_traced(call)).await;
+    }
     request.begin(call)?.finish(call).await
 }
 

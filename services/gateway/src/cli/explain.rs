@@ -37,6 +37,9 @@ pub(super) struct ExplainArguments {
     /// The last publications, at most 100.
     #[arg(long, group = "publications", default_value_t = 10)]
     last: u32,
+    /// Send a ping to the client that the verdict is about: its pong confirms what it was sent before.
+    #[arg(long)]
+    probe: bool,
     /// Print the answer as JSON.
     #[arg(long)]
     json: bool,
@@ -96,6 +99,10 @@ impl ExplainArguments {
         };
         if let Some(object) = request.as_object_mut() {
             object.insert(field.to_owned(), value.into());
+            if self.probe {
+                // Nodes of an older version do not know the field.
+                object.insert("probe".to_owned(), true.into());
+            }
         }
         request
     }

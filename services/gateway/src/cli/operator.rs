@@ -7,8 +7,8 @@ use clap::Subcommand;
 use super::top::TopArguments;
 use super::{
     admin_client::AdminCallFailed, config_file::ConfigFile, disconnects::DisconnectsArguments,
-    doctor::DoctorArguments, explain::ExplainArguments, output::CommandOutput, reload::ReloadArguments,
-    report::ReportArguments, slow::SlowArguments, tail::TailArguments,
+    doctor::DoctorArguments, explain::ExplainArguments, output::CommandOutput, publish::PublishArguments,
+    reload::ReloadArguments, report::ReportArguments, slow::SlowArguments, tail::TailArguments,
 };
 use crate::settings::SettingsError;
 
@@ -46,6 +46,13 @@ pub(super) enum OperatorCommand {
         file: ConfigFile,
         #[command(flatten)]
         arguments: DisconnectsArguments,
+    },
+    /// Publish one message; with --trace what became of it, by node.
+    Publish {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: PublishArguments,
     },
     /// Tell why a user got a publication of a channel, or did not; exit code 0 had it, 1 not, 5 unknown.
     Explain {
@@ -93,6 +100,7 @@ impl OperatorCommand {
             Self::Reload { file, arguments } => arguments.run(&file.load()?)?,
             Self::Slow { file, arguments } => arguments.run(&file.load()?)?,
             Self::Disconnects { file, arguments } => arguments.run(&file.load()?)?,
+            Self::Publish { file, arguments } => arguments.run(&file.load()?)?,
             Self::Explain { file, arguments } => arguments.run(&file.load()?)?,
             Self::Doctor { file, arguments } => arguments.run(&file.load()?)?,
             Self::Report { file, arguments } => arguments.run(&file.load()?)?,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use gorani_broker::Position;
 use serde::{Deserialize, Serialize};
 
-use super::event::{FailedPublish, GapEvent, SessionEvent, SubscriptionEvent};
+use super::{
+    event::{FailedPublish, GapEvent, SessionEvent, SubscriptionEvent},
+    trace::{TraceQuery, TraceReport, TracedDelivery},
+};
 
 /// Entries of each kind in the evidence of one node, at most.
 pub const EVIDENCE_MAX: usize = 500;
@@ -35,6 +38,8 @@ pub enum EventQuery {
     Evidence(EvidenceQuery),
     /// New events of a user's sessions.
     OfUser(UserEventQuery),
+    /// Of traces.
+    Trace(TraceQuery),
 }
 
 /// A query about what is new of a user's sessions. Each node reads it with its own clock: it tells what happened from the time on up
@@ -146,6 +151,8 @@ pub enum EventAnswer {
     Evidence(Box<NodeEvidence>),
     /// To [`EventQuery::OfUser`].
     OfUser(UserEvents),
+    /// To [`EventQuery::Trace`].
+    Trace(Box<TraceReport>),
 }
 
 /// Slow consumers of a node.
@@ -211,6 +218,9 @@ pub struct NodeEvidence {
     pub failures: Vec<FailedPublish>,
     /// Sessions that live.
     pub live: Vec<LiveSession>,
+    /// Deliveries that traces have noted, newest first.
+    #[serde(default)]
+    pub traced: Vec<TracedDelivery>,
     /// Subscribers of the channel.
     pub subscribers: usize,
     /// True if one of the lists has more entries than are told.
@@ -283,6 +293,7 @@ impl EventAnswer {
             }
             (Self::Evidence(all), Self::Evidence(more)) => all.add(*more),
             (Self::OfUser(all), Self::OfUser(more)) => all.add(more),
+            (Self::Trace(all), Self::Trace(more)) => all.add(*more),
             // Only answers to one query are added.
             _ => {}
         }
@@ -295,6 +306,7 @@ impl NodeEvidence {
         self.subscriptions.extend(more.subscriptions);
         self.gaps.extend(more.gaps);
         self.live.extend(more.live);
+        self.traced.extend(more.traced);
         self.subscribers += more.subscribers;
         self.is_cut |= more.is_cut;
         let (all, other) = (&mut self.known_since, more.known_since);

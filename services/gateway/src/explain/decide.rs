@@ -97,8 +97,9 @@ impl Facts {
         let mut found: Vec<Decision> =
             subscriptions.iter().filter_map(|one| self.look_at(one, publication)).collect();
         found.extend(came_back_with(&subscriptions, publication));
+        found.extend(self.waiting_for_reply(publication));
         found.sort_by_key(|decision| order(decision.reason));
-        let best = found.into_iter().next();
+        let best = found.into_iter().next().map(|decision| self.came_once_more(decision, publication));
         if let Some(had) = best.as_ref().filter(|best| best.reason.exit() == super::reason::EXIT_HAD) {
             return had.clone();
         }
@@ -216,11 +217,8 @@ impl Facts {
             let detail = format!("client {client} was refused with code {code}");
             return Decision { client, ..Decision::about(Reason::SubscribeRefused, detail) };
         }
-        let was_connected = self
-            .nodes
-            .iter()
-            .flat_map(EvidenceOfNode::connected_times)
-            .any(|time| time.from <= at && time.to.is_none_or(|to| at <= to));
+        let mut times = self.nodes.iter().flat_map(EvidenceOfNode::connected_times);
+        let was_connected = times.any(|time| time.from <= at && time.to.is_none_or(|to| at <= to));
         if was_connected {
             Decision::about(Reason::NotSubscribed, "")
         } else {
@@ -231,7 +229,7 @@ impl Facts {
 
 /// The order in which reasons count: what the user had first, then what was last in the way.
 fn order(reason: Reason) -> usize {
-    const ORDER: [Reason; 14] = [
+    const ORDER: [Reason; 15] = [
         Reason::HadIt,
         Reason::Written,
         Reason::CaughtUp,
@@ -243,6 +241,7 @@ fn order(reason: Reason) -> usize {
         Reason::Excluded,
         Reason::WaitsForPoll,
         Reason::Queued,
+        Reason::HeldBack,
         Reason::Gap,
         Reason::SubscribedLater,
         Reason::Matched,

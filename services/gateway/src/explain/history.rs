@@ -121,6 +121,7 @@ impl EvidenceOfNode {
         known.subscriptions.iter_mut().for_each(|event| shift(&mut event.at));
         known.gaps.iter_mut().for_each(|event| shift(&mut event.at));
         known.failures.iter_mut().for_each(|event| shift(&mut event.at));
+        known.traced.iter_mut().for_each(|delivery| shift(&mut delivery.at));
         known.live.iter_mut().for_each(|session| shift(&mut session.connected_at));
         let since = &mut known.known_since;
         for since in [&mut since.sessions, &mut since.subscriptions, &mut since.gaps, &mut since.failures] {

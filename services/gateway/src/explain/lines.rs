@@ -53,6 +53,7 @@ pub(super) fn evidence_lines(
     }
     for of_node in &facts.nodes {
         lines.extend(of_node.lines());
+        lines.extend(of_node.traced_lines(query));
     }
     for one in facts.subscriptions() {
         if let SubscriptionEnd::Live { seen, .. } = &one.end
@@ -82,7 +83,7 @@ pub(super) fn evidence_lines(
     lines
 }
 
-fn line(at: u64, node: &str, text: String, reason: Option<Reason>) -> EvidenceLine {
+pub(super) fn line(at: u64, node: &str, text: String, reason: Option<Reason>) -> EvidenceLine {
     EvidenceLine { at, node: node.to_owned(), text, rank: None, code: reason.map(Reason::code) }
 }
 

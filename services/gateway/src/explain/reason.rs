@@ -46,9 +46,11 @@ macro_rules! reasons {
 
 reasons! {
     HadIt "had_it" EXIT_HAD "the client itself came back with a position at or after the publication", "";
+    Confirmed "confirmed" EXIT_HAD "the client has answered a ping that was sent after it", "";
     Written "written" EXIT_HAD "the kernel took the bytes; the client has not confirmed them", "";
     CaughtUp "caught_up" EXIT_HAD "it was missing after a gap and was read from history, then written", "";
     Recovered "recovered" EXIT_HAD "the user was away and got it from history on return", "";
+    Duplicate "duplicate" EXIT_HAD "the client had it already, by its position: it came once more and was left out", "";
     NotAccepted "not_accepted" EXIT_NOT "the broker never accepted it", "look at the error that the publisher got; repeat the publish with an idempotency key";
     NoSuchChannel "no_such_channel" EXIT_NOT "the channel's namespace does not exist", "add the namespace to channel.namespaces, or mend the name";
     NotRecovered "not_recovered" EXIT_NOT "the user came back, and what was missed could not be brought", "keep more history: history_size and history_ttl of the namespace";
@@ -58,6 +60,7 @@ reasons! {
     Gap "gap" EXIT_NOT "it has not reached the subscription yet: a gap is being closed, or it is under way", "ask again in a moment; look at the broker if it stays so";
     WaitsForPoll "waits_for_poll" EXIT_NOT "it waits in the outbox for the client's next request", "the client does not poll: look whether it is still there";
     Queued "queued" EXIT_NOT "it waits in the outbox of a connection that does not read", "the client or its network reads too slowly";
+    HeldBack "held_back" EXIT_NOT "it waits until the reply of the client's subscribe is written", "ask again in a moment; look at the reads of history if it stays so";
     Excluded "excluded" EXIT_NOT "the publication excluded the client: exclude_client names it", "publish without exclude_client if its own client shall have it";
     SubscribedLater "subscribed_later" EXIT_NOT "the subscription began after it, without recovery", "subscribe with recover and the last position";
     SubscribeRefused "subscribe_refused" EXIT_NOT "the subscribe was refused", "look at the error code: token, option of the namespace, or limit";
@@ -80,6 +83,8 @@ pub enum Rank {
     Queued,
     /// The kernel took the bytes.
     Written,
+    /// The client has answered a ping that was sent after it.
+    Confirmed,
     /// The client came back with a position at or after it.
     HadIt,
 }
@@ -91,6 +96,7 @@ impl Rank {
             Self::Matched => "matched",
             Self::Queued => "queued",
             Self::Written => "written",
+            Self::Confirmed => "confirmed",
             Self::HadIt => "had_it",
         }
     }

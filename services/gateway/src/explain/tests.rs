@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing, reason = "tests")]
 
 use super::{
+    answer::{Explanation, Verdict},
     decide::{AskedPublication, Facts},
     history::EvidenceOfNode,
     reason::Reason,
@@ -13,6 +14,7 @@ use crate::event_log::{
         SubscriptionEvent,
     },
     query::{KnownSince, LiveSession, LiveSubscription, NodeEvidence},
+    trace::{TraceOutcome, TracedDelivery},
 };
 use gorani_broker::Position;
 
@@ -230,4 +232,74 @@ fn times_of_a_clock_that_is_ahead_are_moved_back() {
     ahead.shift(3_000);
     assert_eq!(ahead.known.subscriptions[0].at, AT);
     assert_eq!(ahead.known.known_since.sessions, Some(0));
+}
+
+fn traced(at: u64, client: &str, offset: u64, outcome: TraceOutcome) -> TracedDelivery {
+    TracedDelivery {
+        at,
+        channel: "a".to_owned(),
+        offset,
+        client: client.to_owned(),
+        user: "42".to_owned(),
+        outcome,
+        detail: 0,
+    }
+}
+
+#[test]
+fn a_trace_tells_that_it_is_held_back_and_that_it_came_twice() {
+    let of = |seen: u64, traced: Vec<TracedDelivery>| {
+        let mut node = node("n1");
+        node.known.subscriptions = vec![began(1, "c", None, 5, RecoveryResult::NotAsked)];
+        node.known.live = vec![live("c", Some(seen), 0, "websocket")];
+        node.known.traced = traced.into_iter().rev().collect();
+        reason(&Facts { nodes: vec![node], ..Facts::default() })
+    };
+    let held_back = |client: &str, offset: u64| traced(AT, client, offset, TraceOutcome::HeldBack);
+    let released = traced(AT, "c", 9, TraceOutcome::Released);
+    assert_eq!(of(9, vec![held_back("c", 10)]), Reason::HeldBack);
+    assert_eq!(of(9, vec![held_back("c", 8)]), Reason::HeldBack, "what follows waits too");
+    assert_eq!(of(9, vec![held_back("c", 8), released]), Reason::Gap, "of the same millisecond");
+    assert_eq!(of(9, vec![held_back("other", 8)]), Reason::Gap);
+    assert_eq!(of(9, vec![held_back("c", 11)]), Reason::Gap, "an earlier one does not wait for that");
+    assert_eq!(of(12, vec![held_back("c", 8)]), Reason::Written, "its position says that it is over");
+    let duplicate = |offset: u64| traced(AT, "c", offset, TraceOutcome::Duplicate);
+    assert_eq!(of(12, vec![duplicate(10)]), Reason::Duplicate);
+    assert_eq!(of(12, vec![duplicate(11)]), Reason::Written);
+    assert_eq!(
+        of(12, vec![traced(AT, "", 10, TraceOutcome::Duplicate)]),
+        Reason::Duplicate,
+        "for all subscribers"
+    );
+}
+
+#[test]
+fn a_pong_confirms_only_bytes_that_were_in_the_outbox_of_its_client() {
+    for (reason, client, expected) in [
+        (Reason::Written, "c", true),
+        (Reason::Queued, "c", true),
+        (Reason::Written, "", false),
+        (Reason::Gap, "c", false),
+        (Reason::HadIt, "c", false),
+    ] {
+        let text = format!("a offset 10 → client c: {} (late)", reason.meaning());
+        let mut explained = Explanation {
+            verdict: Verdict { code: reason.code(), text },
+            reason,
+            client: client.to_owned(),
+            evidence: Vec::new(),
+            advice: Vec::new(),
+            exit: reason.exit(),
+            nodes: Vec::new(),
+            complete: true,
+        };
+        assert_eq!(explained.can_be_confirmed(), expected, "{reason:?} {client}");
+        if expected {
+            explained.confirm("n1", 1.5);
+            let verdict = &explained.verdict;
+            assert!(verdict.text.contains(Reason::Confirmed.meaning()), "{verdict:?}");
+            assert_eq!((verdict.code, explained.exit), ("confirmed", 0));
+            assert_eq!(explained.evidence[0].rank, Some("confirmed"));
+        }
+    }
 }

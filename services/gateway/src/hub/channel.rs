@@ -13,20 +13,25 @@ use gorani_broker::{ChannelEvent, Position, Publication, Retention};
 use indexmap::IndexMap;
 
 use crate::{
+    event_log::trace::TraceOutcome,
     format::{
         encoder::{Encoder, EncodingId},
         encoding::SubscriptionFormat,
     },
     hub::{
         registry::SessionKey,
-        subscription::{EventBatch, HELD_BACK_EVENTS, PositionLost, Subscription, is_same_epoch},
+        subscription::{HELD_BACK_EVENTS, PositionLost, Subscription, is_same_epoch},
     },
     metrics::namespaces::NamespaceIndex,
     outbox::Outbox,
     session::{EndedEpoch, SubscribeParams},
 };
 
+mod delivery;
 mod stream;
+pub(super) mod trace;
+
+use self::trace::watch::TraceWatch;
 
 pub(super) use self::stream::{CatchUpResult, EpochChange, Fingerprint, MissingRange};
 
@@ -53,6 +58,8 @@ pub(super) struct Channel {
     delivered: u32,
     /// The counters of its deliveries.
     namespace: NamespaceIndex,
+    /// The traces that concern it, if there are any.
+    pub(super) watch: Option<Box<TraceWatch>>,
 }
 
 /// A point in the worker's inbox, from which on a channel's events count.
@@ -97,6 +104,7 @@ impl Channel {
             moved: None,
             delivered: 0,
             namespace,
+            watch: None,
         }
     }
 
@@ -140,6 +148,11 @@ impl Channel {
     pub(super) fn leave(&mut self, key: SessionKey, encoder: &mut Encoder) -> Option<Position> {
         let subscription = self.subscriptions.swap_remove(&key)?;
         encoder.release(subscription.encoding());
+        if let Some(watch) = &mut self.watch
+            && !watch.forget(key)
+        {
+            self.watch = None;
+        }
         subscription.seen().cloned()
     }
 
@@ -179,8 +192,14 @@ impl Channel {
     /// Ends the holding back of a subscription.
     pub(super) fn release(&mut self, key: SessionKey, encoder: &mut Encoder) {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
-        if subscription.release(&self.name, encoder) == Err(PositionLost) && subscription.end() {
+        let has_waited = subscription.has_waiting();
+        let is_lost = subscription.release(&self.name, encoder) == Err(PositionLost) && subscription.end();
+        if is_lost {
             self.lost.push(key);
+        }
+        if let Some(watch) = self.watch.as_ref().filter(|_| has_waited) {
+            let offset = subscription.seen().map_or(0, |seen| seen.offset);
+            watch.note_released(key, subscription.info(), offset, is_lost);
         }
     }
 
@@ -208,6 +227,9 @@ impl Channel {
             return None;
         }
         if let Some(catching_up) = &mut self.catching_up {
+            if let Some(watch) = &self.watch {
+                watch.note_all(TraceOutcome::Gap, &events);
+            }
             catching_up.waiting.extend(events);
             let (read, hangs) = (catching_up.read, catching_up.waiting.len() > HELD_BACK_EVENTS);
             return if hangs { self.caught_up(read, None, encoder) } else { None };
@@ -231,7 +253,11 @@ impl Channel {
             };
             match order {
                 OffsetOrder::Next => ready.push(event),
-                OffsetOrder::Old => {}
+                OffsetOrder::Old => {
+                    if let Some(watch) = &self.watch {
+                        watch.note_all(TraceOutcome::Duplicate, std::slice::from_ref(&event));
+                    }
+                }
                 OffsetOrder::NewEpoch => {
                     self.fan_out(&ready, encoder);
                     ready = vec![event];
@@ -272,6 +298,9 @@ impl Channel {
     fn begin_catching_up(&mut self, after: Position, waiting: Vec<ChannelEvent>) -> MissingRange {
         // Joins and leaves that were lost are in no history: the subscribers that receive them come back and read presence.
         self.lose(Subscription::receives_join_leave);
+        if let Some(watch) = &self.watch {
+            watch.note_all(TraceOutcome::Gap, &waiting);
+        }
         let read = NEXT.fetch_add(1, Ordering::Relaxed);
         self.catching_up = Some(CatchingUp { read, after: after.clone(), gaps: self.gaps, waiting });
         MissingRange { after, read }
@@ -358,33 +387,5 @@ impl Channel {
         self.position = Some(Position { offset: publication.offset, epoch: publication.epoch.clone() });
         self.fingerprint = Some(Fingerprint::of(publication));
         order
-    }
-
-    /// Counts a run of publications, all its subscribers at once. One that is ended or that waits for its reply is counted too.
-    fn count_deliveries(&mut self, publications: usize, batch: &EventBatch<'_>) {
-        if !batch.is_presence {
-            let takers = self.subscriptions.len().saturating_sub(usize::from(!batch.excluded.is_empty()));
-            let deliveries = u32::try_from(publications.saturating_mul(takers)).unwrap_or(u32::MAX);
-            self.delivered = self.delivered.saturating_add(deliveries);
-        }
-    }
-
-    /// Delivers events that are in order, in runs that all subscriptions of an encoding share.
-    fn fan_out(&mut self, events: &[ChannelEvent], encoder: &mut Encoder) {
-        let mut rest = events;
-        while !rest.is_empty() {
-            let (run, others) = rest.split_at(EventBatch::length(rest));
-            rest = others;
-            let batch = EventBatch::of(run);
-            self.count_deliveries(run.len(), &batch);
-            encoder.begin();
-            for (key, subscription) in &mut self.subscriptions {
-                if subscription.take_run(&self.name, run, &batch, encoder) == Err(PositionLost)
-                    && subscription.end()
-                {
-                    self.lost.push(*key);
-                }
-            }
-        }
     }
 }

@@ -28,6 +28,8 @@ pub struct SessionKey(u64);
 impl SessionKey {
     /// The key of a worker's first session.
     pub(super) const FIRST: Self = Self(0);
+    /// The key of no session.
+    pub(super) const NOBODY: Self = Self(u64::MAX);
 
     /// The key after this one.
     pub(super) fn next(self) -> Self {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use gorani_broker::{ChannelEvent, ClientInfo, Position, Publication};
 
 use crate::{
+    event_log::trace::TraceOutcome,
     format::{
         encoder::{Encoder, EncodingId},
         encoding::SubscriptionFormat,
@@ -40,6 +41,20 @@ pub(super) struct Subscription {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PositionLost;
 
+/// Receives the outcome of the delivery of a run to a subscription.
+pub(super) trait RunObserver {
+    /// The run was delivered to a subscription with this outcome, and so many bytes were put into its outbox.
+    fn delivered(&mut self, outcome: TraceOutcome, bytes: usize);
+}
+
+/// Nobody follows the run: the calls are nothing, and the loop over the subscribers is as it would be without them.
+pub(super) struct Unobserved;
+
+impl RunObserver for Unobserved {
+    #[inline]
+    fn delivered(&mut self, _: TraceOutcome, _: usize) {}
+}
+
 /// The relation of a run of events to what the client has seen.
 enum Fit {
     Whole,
@@ -68,6 +83,16 @@ impl Subscription {
     /// The outbox in which its bytes wait for the client.
     pub(super) fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// The client that it is of.
+    pub(super) fn info(&self) -> &ClientInfo {
+        &self.info
+    }
+
+    /// True if events wait for the reply of its subscribe.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.held_back.as_ref().is_some_and(|held_back| !held_back.is_empty())
     }
 
     /// Its encoding, which is released with it.
@@ -134,52 +159,68 @@ impl Subscription {
         Ok(())
     }
 
-    /// Takes a run of events that follow each other (see [`EventBatch`]).
-    pub(super) fn take_run(
+    /// Takes a run of events that follow each other (see [`EventBatch`]), and tells the observer what became of publications.
+    pub(super) fn take_run<O: RunObserver>(
         &mut self,
         channel: &str,
         run: &[ChannelEvent],
         batch: &EventBatch<'_>,
         encoder: &mut Encoder,
+        observer: &mut O,
     ) -> Result<(), PositionLost> {
         if self.broken || (batch.is_presence && !self.join_leave) {
+            if self.broken {
+                observer.delivered(TraceOutcome::Broken, 0);
+            }
             return Ok(());
         }
         if let Some(held_back) = &mut self.held_back {
             held_back.extend(run.iter().cloned());
+            observer.delivered(TraceOutcome::HeldBack, 0);
             return if held_back.len() > HELD_BACK_EVENTS { Err(PositionLost) } else { Ok(()) };
         }
         match self.fit(batch)? {
             Fit::Whole if !self.is_excluded(batch.excluded) => {
-                deliver(encoder, self.encoding, channel, run, &self.outbox);
+                match deliver(encoder, self.encoding, channel, run, &self.outbox) {
+                    Some(bytes) => observer.delivered(TraceOutcome::Whole, bytes),
+                    None => observer.delivered(TraceOutcome::Overflow, 0),
+                }
             }
-            Fit::Whole | Fit::Nothing => {}
+            Fit::Whole => observer.delivered(TraceOutcome::Excluded, 0),
+            Fit::Nothing => observer.delivered(TraceOutcome::Duplicate, 0),
             Fit::Part => {
+                let mut all = Some(0);
                 for event in run {
-                    self.take_one(channel, event, encoder)?;
+                    let queued = self.take_one(channel, event, encoder)?;
+                    all = all.zip(queued).map(|(all, queued)| all + queued);
                 }
                 encoder.begin();
+                match all {
+                    Some(bytes) => observer.delivered(TraceOutcome::Part, bytes),
+                    None => observer.delivered(TraceOutcome::Overflow, 0),
+                }
             }
         }
         Ok(())
     }
 
+    /// Returns the bytes that were put into the outbox; `None` if it overflowed.
     fn take_one(
         &mut self,
         channel: &str,
         event: &ChannelEvent,
         encoder: &mut Encoder,
-    ) -> Result<(), PositionLost> {
+    ) -> Result<Option<usize>, PositionLost> {
         let run = std::slice::from_ref(event);
         let batch = EventBatch::of(run);
         if batch.is_presence && !self.join_leave {
-            return Ok(());
+            return Ok(Some(0));
         }
         if matches!(self.fit(&batch)?, Fit::Whole) && !self.is_excluded(batch.excluded) {
             encoder.begin();
-            deliver(encoder, self.encoding, channel, run, &self.outbox);
+            return Ok(deliver(encoder, self.encoding, channel, run, &self.outbox));
         }
-        Ok(())
+        Ok(Some(0))
     }
 
     fn is_excluded(&self, excluded: &str) -> bool {
@@ -247,7 +288,7 @@ impl<'a> EventBatch<'a> {
 }
 
 /// Puts the current run into an outbox; its bytes in this encoding are made on first use. An overflow wakes the connection's
-/// actor, which ends it as a slow consumer.
+/// actor, which ends it as a slow consumer. Returns the bytes that were put there; `None` after an overflow.
 #[inline]
 pub(super) fn deliver(
     encoder: &mut Encoder,
@@ -255,11 +296,19 @@ pub(super) fn deliver(
     channel: &str,
     run: &[ChannelEvent],
     outbox: &Outbox,
-) {
-    match encoder.ready(id) {
-        Some(bytes) => _ = outbox.push(bytes.clone()),
-        None => encoder.encode_run(id, channel, run, |head, rest| outbox.push_pair(head, rest).is_ok()),
+) -> Option<usize> {
+    if let Some(bytes) = encoder.ready(id) {
+        let length = bytes.len();
+        return outbox.push(bytes.clone()).ok().map(|()| length);
     }
+    let mut queued = Some(0);
+    encoder.encode_run(id, channel, run, |head, rest| {
+        let length = head.len() + rest.len();
+        let is_queued = outbox.push_pair(head, rest).is_ok();
+        queued = queued.filter(|_| is_queued).map(|all| all + length);
+        is_queued
+    });
+    queued
 }
 
 /// Epochs are mostly the same allocation, so that the text is rarely looked at.

@@ -321,6 +321,7 @@ impl Worker {
             if let Some(sample) = sample {
                 self.samples.follow(sample);
             }
+            self.hub().follow_traced_writes(&self.tasks);
             if let Some(missing) = missing {
                 self.catch_up.run(channel, missing, self.history.now());
             }

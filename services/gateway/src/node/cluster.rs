@@ -20,6 +20,7 @@ mod queries;
 mod rpc;
 pub mod secret;
 pub mod subscription_count;
+pub mod traces;
 pub mod versions;
 
 use std::{

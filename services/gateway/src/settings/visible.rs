@@ -22,6 +22,7 @@ const VISIBLE: &[&str] = &[
     "admin.session_max",
     "admin.tls.certificate",
     "admin.tls.key",
+    "api.allow_trace",
     "api.body_max_bytes",
     "api.error_mode",
     "api.reply_max_bytes",

@@ -88,6 +88,7 @@ export function ChannelView({ item }) {
       <${Action} name="publish" body=${{ channel: item }} fields=${[{ name: "data", label: t("channel.data_json"), required: true }]} onDone=${data.reload} />
       <${Action} name="history_remove" body=${{ channel: item }} target=${item} onDone=${data.reload} />
       <${Action} name="unsubscribe" body=${{ channel: item }} fields=${[{ name: "user", label: t("field.user"), required: true }]} onDone=${data.reload} />
+      <${Action} name="trace" body=${{ channel: item }} />
       <a href=${link("explain", null, { channel: item })}>${t("view.explain")}</a>
     </p>
     <${Facts} of=${facts} names=${Object.keys(facts)} />

@@ -17,6 +17,7 @@ export function UserView({ item }) {
   return html`<${View} title=${html`${t("field.user")} <${Name} value=${item} />`} of=${data}>
     <p class="row">
       <${Action} name="disconnect" body=${{ user: item }} target=${item} onDone=${data.reload} />
+      <${Action} name="trace" body=${{ user: item }} />
       <a href=${link("explain", null, { user: item })}>${t("view.explain")}</a>
     </p>
     <${Card}>

@@ -26,6 +26,7 @@ use crate::{
             LiveSubscription, NodeEvidence, ReturnOfUser, SlowOfNode, WaitingClient,
         },
         ring::{Ring, RingEntry},
+        trace::{TRACE_LASTS_MAX, TraceQuery, TraceReport, TraceSpec},
     },
     hub::{
         Hub,
@@ -94,9 +95,38 @@ pub(super) async fn answer_query(
         EventQuery::Returns { of } => EventAnswer::Returns(scan.returns(of).await),
         EventQuery::Evidence(query) => EventAnswer::Evidence(Box::new(scan.evidence(query).await)),
         EventQuery::OfUser(query) => EventAnswer::OfUser(scan.of_user(query).await),
+        EventQuery::Trace(TraceQuery::Begin(spec)) => return begin_trace(spec, hub, answer).await,
+        EventQuery::Trace(query) => EventAnswer::Trace(Box::new(trace_report(hub, query))),
     };
     // The requester may have gone meanwhile; then nobody misses the answer.
     let _ = answer.send(found);
+}
+
+/// Begins a trace, and ends it when its time is over.
+async fn begin_trace(spec: &TraceSpec, hub: &RefCell<Hub>, answer: oneshot::Sender<EventAnswer>) {
+    let ended = hub.borrow_mut().begin_trace(spec.clone());
+    let report = TraceReport { is_full: ended.is_none(), ..hub.borrow().read_trace(&spec.id) };
+    // It is begun for the whole cluster, whether or not this answer is waited for.
+    let _ = answer.send(EventAnswer::Trace(Box::new(report)));
+    let Some(ended) = ended else { return };
+    let lasts = Duration::from_millis(spec.lasts_ms).min(TRACE_LASTS_MAX);
+    if tokio::time::timeout(lasts, ended).await.is_err() {
+        hub.borrow_mut().end_trace(&spec.id);
+    }
+}
+
+fn trace_report(hub: &RefCell<Hub>, query: &TraceQuery) -> TraceReport {
+    match query {
+        // Begun before.
+        TraceQuery::Begin(spec) => hub.borrow().read_trace(&spec.id),
+        TraceQuery::End { id } => {
+            let report = hub.borrow().read_trace(id);
+            hub.borrow_mut().end_trace(id);
+            report
+        }
+        TraceQuery::List => hub.borrow().list_traces(),
+        TraceQuery::Read { id } => hub.borrow().read_trace(id),
+    }
 }
 
 /// A scan of a worker's events and sessions.
@@ -298,6 +328,7 @@ impl EvidenceScan<'_> {
             subscriptions,
             gaps,
             failures: Vec::new(),
+            traced: hub.traced_deliveries(query),
             is_cut: more_sessions || more_subscriptions || more_gaps || live.len() >= most,
             live,
             subscribers: hub.subscribers(&query.channel).unwrap_or_default(),

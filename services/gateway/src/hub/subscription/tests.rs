@@ -30,7 +30,7 @@ fn take(
 ) -> Result<(), PositionLost> {
     let run = [event];
     encoder.begin();
-    subscription.take_run("a", &run, &EventBatch::of(&run), encoder)
+    subscription.take_run("a", &run, &EventBatch::of(&run), encoder, &mut Unobserved)
 }
 
 fn publication(offset: u64) -> ChannelEvent {
