@@ -1,29 +1,32 @@
 // The language of the page, and numbers, sizes and times in it.
 
 import { remembered, store } from "./base.js";
-import en from "./strings/en.js";
-import ko from "./strings/ko.js";
-
-const languages = { en, ko };
+const languages = { en: () => import("./strings/en.js"), ko: () => import("./strings/ko.js") };
 const KEY = "gorani.admin.language";
 
+// Only the texts of the chosen language are read from the node.
 const chosen = remembered(KEY);
-export const language = store(languages[chosen] ? chosen : navigator.language?.startsWith("ko") ? "ko" : "en");
-export const languageNames = Object.entries(languages).map(([code, strings]) => [code, strings["language.name"]]);
+export const language = store(Object.hasOwn(languages, chosen) ? chosen : navigator.language?.startsWith("ko") ? "ko" : "en");
+let texts = (await languages[language.get()]()).default;
 
-export function chooseLanguage(code) {
-  if (!languages[code]) return;
+let wanted;
+export async function chooseLanguage(code) {
+  if (!Object.hasOwn(languages, code)) return;
+  wanted = code;
+  const read = await languages[code]();
+  if (wanted !== code) return; // Another choice came meanwhile.
+  texts = read.default;
   remembered(KEY, code);
   language.set(code);
 }
 
 /** The text of a key in the language of the page; `{name}` in it stands for a value. */
 export function t(key, values = {}) {
-  const text = languages[language.get()][key] ?? en[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  return (texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
-export const hasText = (key) => key in en;
+export const hasText = (key) => Object.hasOwn(texts, key);
+export const languageNames = Object.keys(languages).map((code) => [code, t(`language.${code}`)]);
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 export const number = (value, digits = 0) =>

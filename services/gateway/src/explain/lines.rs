@@ -47,7 +47,7 @@ pub(super) fn evidence_lines(
         lines.push(line(
             unix_ms(),
             node,
-            "did not answer: its part is unknown".to_owned(),
+            "did not answer in time, or its version cannot tell: its part is unknown".to_owned(),
             Some(Reason::Unknown),
         ));
     }

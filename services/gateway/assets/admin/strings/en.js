@@ -1,7 +1,8 @@
 // The texts of the page in English. Both files of texts have the same keys; a test compares them.
 
 export default {
-  "language.name": "English",
+  "language.en": "English",
+  "language.ko": "한국어",
   product: "Gorani admin",
   language: "Language",
   dark: "Dark",

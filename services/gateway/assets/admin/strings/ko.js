@@ -1,7 +1,8 @@
 // The texts of the page in Korean. Both files of texts have the same keys; a test compares them.
 
 export default {
-  "language.name": "한국어",
+  "language.en": "English",
+  "language.ko": "한국어",
   product: "고라니 관리",
   language: "언어",
   dark: "어둡게",
