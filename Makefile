@@ -111,7 +111,7 @@ lint: ## clippy on every target, and the licences and sources of all dependencie
 		echo "lint: cargo-deny is not installed, so bans, licences and sources were NOT checked (cargo install --locked cargo-deny)"; \
 	fi
 
-check-features: ## that the node builds without its optional parts, the admin API and `gorani top`
+check-features: ## that the node builds without its optional parts, the admin API, `gorani top` and traces
 	$(CARGO) check --locked --workspace --no-default-features
 	$(CARGO) check --locked --workspace --no-default-features --features gorani/admin
 

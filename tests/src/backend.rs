@@ -1,9 +1,10 @@
 //! A backend over HTTP that answers what a test wants: it records every request, and answers in order, or as bad backends do.
 //!
-//! Nothing here knows the gateway's code. [`recorder`] receives events of hooks, [`signature`] checks requests as Standard Webhooks
+//! Nothing here knows the gateway's code. [`recorder`] receives events of hooks, [`collector`] spans, [`signature`] checks requests as Standard Webhooks
 //! have it.
 
 mod answer;
+pub mod collector;
 mod connection;
 pub mod recorder;
 pub mod signature;

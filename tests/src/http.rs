@@ -60,8 +60,19 @@ impl Api {
     /// # Panics
     /// If there is no HTTP answer.
     pub fn post(&self, path: &str, body: &[u8]) -> (u16, String) {
+        self.post_with(path, body, &[])
+    }
+
+    /// The same with more headers.
+    ///
+    /// # Panics
+    /// If there is no HTTP answer.
+    pub fn post_with(&self, path: &str, body: &[u8], headers: &[(&str, &str)]) -> (u16, String) {
         let request = self.agent.post(format!("{}{path}", self.base)).content_type("application/json");
-        let request = request.header("X-API-Key", &self.key).header("X-Gorani-Error-Mode", "status");
+        let mut request = request.header("X-API-Key", &self.key).header("X-Gorani-Error-Mode", "status");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let response = request.send(body);
         read(response.unwrap_or_else(|error| panic!("POST {path}: {error}"))).expect("a readable body")
     }

@@ -5,7 +5,7 @@
 //! by a [`neighbour`]. [`accept`] is about connections that say nothing and nodes that are full, [`admin`] about the admin API, [`admission`]
 //! about limits of sessions, [`bounds`] about times and sizes that no other test shows, [`request`] about rules of every HTTP request, [`heads`] about heads that stop or come in pieces, [`head`] about HEAD, [`malformed`] about what garbage leaves in the log, [`ending`] about a node that is told to stop,
 //! [`sockjs`] walks through `docs/protocols/sockjs.md`,
-//! [`stomp`] about STOMP, [`workers`] about several threads, [`balancer`] about nginx and HAProxy in front, [`broker`] about Redis, [`protobuf`] about the other form of the client protocol, [`reads`] about heavy reads, [`receive`] about every way to receive, [`refusals`] about what the log says of refused clients, [`keys`] about keys that are fetched, [`hooks`] about what the backend is told, [`reload`] about settings that are read again, [`manifests`] about the files of `deploy/`, [`tls`] and [`command`] about what their names say.
+//! [`stomp`] about STOMP, [`workers`] about several threads, [`balancer`] about nginx and HAProxy in front, [`broker`] about Redis, [`protobuf`] about the other form of the client protocol, [`reads`] about heavy reads, [`receive`] about every way to receive, [`refusals`] about what the log says of refused clients, [`keys`] about keys that are fetched, [`hooks`] about what the backend is told, [`reload`] about settings that are read again, [`manifests`] about the files of `deploy/`, [`traces`] about spans, [`tls`] and [`command`] about what their names say.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(
     clippy::disallowed_methods,
@@ -49,6 +49,7 @@ mod stomp;
 mod strangers;
 mod systemd;
 mod tls;
+mod traces;
 mod workers;
 
 use std::{

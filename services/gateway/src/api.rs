@@ -34,7 +34,13 @@ use self::{
     error::{ApiError, encode, ok},
     method::{ApiCommand, Method},
 };
-use crate::{disconnect::ErrorCode, metrics::api::MethodMetrics, node::Node, settings::ApiSettings};
+use crate::{
+    disconnect::ErrorCode,
+    metrics::api::MethodMetrics,
+    node::Node,
+    settings::{ApiSettings, ErrorMode},
+    telemetry::{spans::end_request, trace::Span},
+};
 
 /// Path of the batch, below `/api/`.
 const BATCH: &str = "batch";
@@ -60,24 +66,36 @@ pub fn routes(config: &mut ServiceConfig, node: &Arc<Node>, settings: &ApiSettin
 }
 
 /// One call of one method.
-async fn run(method: Method, call: ApiCall, metrics: MethodMetrics) -> Result<HttpResponse, ApiError> {
+async fn run(method: Method, mut call: ApiCall, metrics: MethodMetrics) -> Result<HttpResponse, ApiError> {
     let (mode, began) = (call.error_mode, Instant::now());
+    let span = call.take_span(method == Method::Broadcast);
     let answered = if method == Method::Broadcast {
         to_its_end(carry_out(method, call)).await
     } else {
         carry_out(method, call).await
     };
-    counted(answered, &metrics, began).or_else(|error| error.in_mode(mode))
+    answer(answered, mode, span, method.name(), (&metrics, began))
 }
 
-/// Counts a call that has its answer.
-fn counted(
+/// Counts a call that has its answer, ends its span, and puts an error into the form of the call.
+fn answer(
     answered: Result<HttpResponse, ApiError>,
-    metrics: &MethodMetrics,
-    began: Instant,
+    mode: ErrorMode,
+    span: Option<Span>,
+    method: &'static str,
+    (metrics, began): (&MethodMetrics, Instant),
 ) -> Result<HttpResponse, ApiError> {
-    metrics.count(answered.as_ref().err().map_or(0, |error| error.code().code), began.elapsed());
-    answered
+    let code = answered.as_ref().err().map(|error| error.code().code);
+    metrics.count(code.unwrap_or_default(), began.elapsed());
+    let answer = answered.or_else(|error| error.in_mode(mode));
+    if let Some(span) = span {
+        let status = match &answer {
+            Ok(response) => response.status(),
+            Err(error) => error.status_code(),
+        };
+        end_request(span, method, status.as_u16(), code);
+    }
+    answer
 }
 
 async fn carry_out(method: Method, call: ApiCall) -> Result<HttpResponse, ApiError> {
@@ -85,23 +103,25 @@ async fn carry_out(method: Method, call: ApiCall) -> Result<HttpResponse, ApiErr
     command.run(&CallContext::new(&call)).await?.into_response()
 }
 
-async fn run_batch(call: ApiCall, metrics: MethodMetrics) -> Result<HttpResponse, ApiError> {
+async fn run_batch(mut call: ApiCall, metrics: MethodMetrics) -> Result<HttpResponse, ApiError> {
     let (mode, began) = (call.error_mode, Instant::now());
+    let span = call.take_span(true);
     let batch = async move {
         let request = batch::decode(&call.body)?;
         encode(&batch::run(&request, &CallContext::new(&call)).await).map(ok)
     };
-    counted(to_its_end(batch).await, &metrics, began).or_else(|error| error.in_mode(mode))
+    answer(to_its_end(batch).await, mode, span, BATCH, (&metrics, began))
 }
 
-async fn run_lines(call: ApiCall, metrics: MethodMetrics) -> Result<HttpResponse, ApiError> {
+async fn run_lines(mut call: ApiCall, metrics: MethodMetrics) -> Result<HttpResponse, ApiError> {
     let (mode, began) = (call.error_mode, Instant::now());
+    let span = call.take_span(true);
     let answered = async move {
         let request = lines::decode(&call.body)?;
         let result = batch::run(&request, &CallContext::new(&call)).await;
         lines::answer(result.replies)
     };
-    counted(to_its_end(answered).await, &metrics, began).or_else(|error| error.in_mode(mode))
+    answer(to_its_end(answered).await, mode, span, BATCH, (&metrics, began))
 }
 
 /// Carries out a call that pauses between its publications: all of it, also where the caller does not wait for the answer.

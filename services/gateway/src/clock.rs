@@ -14,6 +14,16 @@ pub fn unix_ms() -> u64 {
     u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Nanoseconds since the Unix epoch.
+pub fn unix_ns() -> u64 {
+    #[cfg(test)]
+    if let Some(simulated) = simulated::unix_ms() {
+        return simulated.saturating_mul(1_000_000);
+    }
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// The date of a simulation, which begins on the same day each time.
 #[cfg(test)]
 pub(crate) mod simulated {

@@ -47,6 +47,7 @@ use crate::{
     metrics::{TrafficCounters, clients::SessionCounts, namespaces::NamespaceIndex},
     outbox::Outbox,
     session::SubscribeParams,
+    telemetry::{spans::DeliverySpan, trace::Tracer},
 };
 
 /// One worker's channels and sessions.
@@ -67,6 +68,8 @@ pub struct Hub {
     pub events: EventLog,
     /// The log of traces, while any is on.
     traces: Option<Rc<RefCell<TraceLog>>>,
+    /// Takes spans, where there are traces.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// An ended subscription, for presence and for those who watch the channel.
@@ -262,6 +265,16 @@ impl Hub {
         self.traffic.delivered(namespace, deliveries);
         self.signal_lost(name);
         missing
+    }
+
+    /// Tells the spans of publications what their delivery was.
+    fn tell_delivered(&self, name: &str, spans: &[Arc<DeliverySpan>]) {
+        if spans.is_empty() {
+            return;
+        }
+        let subscribers = self.subscribers(name).unwrap_or_default();
+        let (encodings, bytes) = self.encoder.run_size();
+        spans.iter().for_each(|span| span.delivered(subscribers, encodings, bytes));
     }
 
     /// One of a channel's subscribers, chosen by a number: its namespace, its transport, its outbox.

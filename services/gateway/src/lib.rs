@@ -67,7 +67,7 @@ pub mod sockjs;
 pub mod tasks;
 pub mod telemetry;
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use gorani_auth::OriginError;
 use tokio::sync::mpsc;
@@ -108,6 +108,9 @@ pub use crate::{
 pub const CLIENT_PATH: &str = "/connection/websocket";
 /// Path of STOMP over WebSocket.
 pub const STOMP_PATH: &str = "/stomp";
+
+/// Time for the last spans of a node that stops.
+const FLUSH_TRACES: Duration = Duration::from_secs(2);
 
 /// Path of receivers over WebSocket.
 pub const RECEIVER_PATH: &str = "/connection/uni_websocket";
@@ -322,6 +325,10 @@ impl Gorani {
                 hooks.leases.end().await;
             }
             node.cluster.retire().await;
+            if let Some(tracer) = &node.tracer {
+                // A collector that is away keeps no node from its end.
+                let _ = tokio::time::timeout(FLUSH_TRACES, tracer.flush()).await;
+            }
         };
         Ok(tokio::join!(stop, server).1?)
     }

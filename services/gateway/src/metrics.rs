@@ -1,10 +1,10 @@
 //! The counters of the node, for `GET /metrics`. They are moved once per event of a connection or per turn of a
 //! worker, never once per subscriber of a publication. The broker's own counters are read when a scrape asks for them.
 //!
-//! - [`traffic`] and [`workers`]: what workers count for themselves; [`histogram`], [`table`] and [`namespaces`]: the forms in which
+//! - [`traffic`] and [`workers`]: what workers count for themselves; [`histogram`], [`exemplars`], [`table`] and [`namespaces`]: the forms in which
 //!   counters are kept. Decision record 60.
 //! - [`commands`], [`clients`] and [`api`]: what clients and backends ask for.
-//! - [`admin`], [`broker`], [`certificates`], [`proxy`], [`hooks`], [`reload`] and [`process`]: parts of the node.
+//! - [`admin`], [`broker`], [`certificates`], [`proxy`], [`hooks`], [`reload`], [`traces`] and [`process`]: parts of the node.
 
 pub mod admin;
 pub mod api;
@@ -12,6 +12,7 @@ pub mod broker;
 pub mod certificates;
 pub mod clients;
 pub mod commands;
+pub mod exemplars;
 pub mod histogram;
 pub mod hooks;
 pub mod labels;
@@ -20,6 +21,7 @@ pub mod process;
 pub mod proxy;
 pub mod reload;
 pub mod table;
+pub mod traces;
 pub mod traffic;
 pub mod workers;
 
@@ -39,6 +41,7 @@ use self::{
     certificates::CertificateMetrics,
     clients::{AcceptMetrics, MemoryMetrics, ReadMetrics, SessionCounts},
     commands::CommandMetrics,
+    exemplars::Exemplars,
     histogram::AtomicHistogram,
     hooks::HookMetrics,
     labels::{CauseLabel, DisconnectLabel, NodeLabel, RefusalLabel},
@@ -46,6 +49,7 @@ use self::{
     process::{BuildLabel, LogMessages, ProcessCollector},
     proxy::ProxyMetrics,
     reload::ReloadMetrics,
+    traces::TraceMetrics,
     traffic::{DeliveryMetrics, TrafficMetrics},
     workers::WorkerMetrics,
 };
@@ -129,6 +133,10 @@ pub struct Metrics {
     pub certificates: CertificateMetrics,
     /// Logins of operators.
     pub admin: AdminMetrics,
+    /// Spans of traces.
+    pub traces: TraceMetrics,
+    /// Traces of publications in histograms.
+    pub exemplars: Exemplars,
     /// Hooks.
     pub hooks: Arc<HookMetrics>,
     /// Calls to the backend.
@@ -211,6 +219,7 @@ impl Metrics {
         let reload = ReloadMetrics::register(&mut registry);
         let certificates = CertificateMetrics::register(&mut registry);
         let admin = AdminMetrics::register(&mut registry);
+        let traces = TraceMetrics::register(&mut registry);
         let hooks = Arc::new(HookMetrics::register(&mut registry));
         let proxy = ProxyMetrics::register(&mut registry);
         Self {
@@ -253,6 +262,8 @@ impl Metrics {
             reload,
             certificates,
             admin,
+            traces,
+            exemplars: Exemplars::default(),
             hooks,
             proxy,
         }
@@ -273,6 +284,7 @@ impl Metrics {
         self.subscriptions.set(i64::try_from(self.sessions.subscriptions()).unwrap_or(i64::MAX));
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
+        self.exemplars.add_to(&mut text);
         encode_registry(&mut text, &self.process)?;
         encode_eof(&mut text)?;
         Ok(text)

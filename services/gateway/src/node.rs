@@ -53,6 +53,7 @@ use crate::{
     session::shared::current_policy::CurrentPolicy,
     settings::{BrokerKind, Settings, SettingsError},
     tasks::Tasks,
+    telemetry::{open_tracer, trace::Tracer},
 };
 
 /// Interval at which gauges are set and refusals are logged.
@@ -102,6 +103,8 @@ pub struct Node {
     broker: Arc<dyn Broker>,
     /// The secrets with which nodes authenticate to one another.
     pub secrets: Arc<ClusterSecrets>,
+    /// Takes spans, where there are traces.
+    pub tracer: Option<Arc<Tracer>>,
     /// All that it does by itself, and all that its workers do.
     pub tasks: Tasks,
 }
@@ -167,6 +170,12 @@ impl Node {
             proxies.clone(),
             tasks.clone(),
         );
+        let tracer = open_tracer(&settings.telemetry, &id, &metrics.traces)?.map(|(tracer, export)| {
+            tasks.spawn(export);
+            workers.trace(tracer.clone());
+            proxies.trace(&tracer);
+            tracer
+        });
         let started = Instant::now();
         let (cluster, mail) = ClusterMember::new(
             &settings,
@@ -184,7 +193,7 @@ impl Node {
             Some(hooks) => {
                 let delivery =
                     HookDelivery::new(&settings.hooks, id.clone(), broker.clone(), hooks.leases.clone())?;
-                let delivery = Arc::new(delivery);
+                let delivery = Arc::new(delivery.traced_by(tracer.clone()));
                 let wake = delivery.clone();
                 hooks.tracker.on_applied(Box::new(move |partition| wake.wake(partition)));
                 Some(delivery)
@@ -219,6 +228,7 @@ impl Node {
                 metrics.clone(),
                 workers.events.clone(),
                 &settings.stomp,
+                tracer.clone(),
             ),
             proxies,
             workers,
@@ -228,6 +238,7 @@ impl Node {
             open_responses: OpenResponses::default(),
             lifecycle: Lifecycle::default(),
             policy,
+            tracer,
             tasks,
             metrics,
             settings,

@@ -40,6 +40,7 @@ use crate::{
     disconnect::ErrorCode,
     proxy_call::{ProxyAnswer, ProxyCall, ProxyFailure, ProxyId, ProxyOutcome},
     settings::ProxyEvent,
+    telemetry::spans::{begin_call, end_backend_request},
 };
 
 pub use self::pool::{ProxyFilesError, ProxyPool, check_files};
@@ -225,12 +226,19 @@ async fn post(
 ) -> Result<BackendAnswer, PostError> {
     let body = proxy.form.body(call);
     let mut headers = proxy.form.headers(call);
+    let span = proxy.tracer.get().and_then(|tracer| {
+        let host = proxy.target.endpoint.host_str();
+        begin_call(tracer, proxy.form.trace_of_client(call).as_ref(), &proxy.label, event.label(), host)
+    });
+    if let Some(span) = &span {
+        proxy.form.continue_from(span, &mut headers);
+    }
     request::sign(&mut headers, &proxy.signer(), call, &body, clock::unix_ms() / 1000);
     if let Some(budget) = &proxy.retries {
         budget.count(Instant::now());
     }
     let first = client.post(headers.clone(), body.clone(), deadline).await;
-    match (first, &proxy.retries) {
+    let answer = match (first, &proxy.retries) {
         (Err(error), Some(budget))
             if retry::may_repeat(event, &error)
                 && Instant::now() < deadline
@@ -239,7 +247,12 @@ async fn post(
             client.post(headers, body, deadline).await
         }
         (first, _) => first,
+    };
+    if let Some(span) = span {
+        let status = answer.as_ref().map(|answer| answer.status.as_u16());
+        end_backend_request(span, status.map_err(ToString::to_string));
     }
+    answer
 }
 
 /// Decides what came back, and tells the breaker.

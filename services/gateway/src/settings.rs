@@ -23,6 +23,7 @@ pub mod proxies;
 pub mod proxy;
 pub mod reload_report;
 pub mod stomp;
+pub mod telemetry;
 #[cfg(test)]
 mod tests;
 pub mod visible;
@@ -57,6 +58,7 @@ pub use self::{
     },
     reload_report::ReloadReport,
     stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
+    telemetry::{OtlpSettings, TelemetrySettings},
     watch::WatchSettings,
 };
 
@@ -109,6 +111,8 @@ pub struct Settings {
     pub event_log: EventLogSettings,
     /// Logging.
     pub log: LogSettings,
+    /// Traces.
+    pub telemetry: TelemetrySettings,
     /// The admin API and its page.
     pub admin: AdminSettings,
     /// Things for trying out, never for production.
@@ -259,7 +263,8 @@ impl Settings {
         if let Some(variable) = empty_secret(variables) {
             return Err(SettingsError::EmptySecret(variable.to_owned()));
         }
-        let settings: Self = read(text, variables)?;
+        let mut settings: Self = read(text, variables)?;
+        settings.telemetry.fill_from(variables);
         settings.validate()?;
         Ok(settings)
     }
@@ -280,6 +285,7 @@ impl Settings {
         self.settings.validate()?;
         self.metrics.validate()?;
         self.event_log.validate()?;
+        self.telemetry.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
         let rules = self.channel.rules().map_err(|error| SettingsError::value("channel", error))?;

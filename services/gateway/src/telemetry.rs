@@ -1,21 +1,29 @@
 //! Logging: one line an event on standard error, for people on a terminal and as JSON elsewhere. Never payloads or
 //! tokens. `docs/architecture.md` §8.3, §9.8.
+//!
+//! - [`trace`], [`spans`] and [`otlp`]: traces of requests and publications. Decision record 66.
 
 pub mod last_lines;
+pub mod otlp;
+pub mod spans;
+pub mod trace;
+mod trace_rate;
 
 use std::{
     io::{self, IsTerminal},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use tracing_subscriber::{
     EnvFilter, filter::ParseError, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
 
-use self::last_lines::KeepLastLines;
+use futures_util::future::LocalBoxFuture;
+
+use self::{last_lines::KeepLastLines, trace::Tracer};
 use crate::{
-    metrics::process::CountLogMessages,
-    settings::{LogFormat, LogSettings},
+    metrics::{process::CountLogMessages, traces::TraceMetrics},
+    settings::{LogFormat, LogSettings, SettingsError, TelemetrySettings},
 };
 
 /// The HTTP library, which logs at ERROR what is wrong with requests ("stream error: request parse error").
@@ -100,6 +108,36 @@ pub fn start(settings: &LogSettings) -> Result<(), ParseError> {
         let _ = REPLACE_FILTER.set(replace);
     }
     Ok(())
+}
+
+/// A tracer and the task that sends what it samples.
+pub type OpenTracer = (Arc<Tracer>, LocalBoxFuture<'static, ()>);
+
+/// The tracer of a node; `None` where no endpoint is set, or the build has none.
+///
+/// # Errors
+/// The settings cannot be used.
+#[cfg(feature = "otlp")]
+pub fn open_tracer(
+    settings: &TelemetrySettings,
+    node: &str,
+    metrics: &TraceMetrics,
+) -> Result<Option<OpenTracer>, SettingsError> {
+    let opened = otlp::exporter::Exporter::open(settings, node, metrics.clone())?;
+    Ok(opened.map(|(tracer, exporter)| -> OpenTracer { (tracer, Box::pin(exporter.run())) }))
+}
+
+/// The tracer of a node: a build without the feature has none.
+///
+/// # Errors
+/// None.
+#[cfg(not(feature = "otlp"))]
+pub fn open_tracer(
+    _settings: &TelemetrySettings,
+    _node: &str,
+    _metrics: &TraceMetrics,
+) -> Result<Option<OpenTracer>, SettingsError> {
+    Ok(None)
 }
 
 #[cfg(test)]

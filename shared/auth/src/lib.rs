@@ -22,7 +22,8 @@ pub use origin::{OriginError, Origins};
 pub use password::{NotAPasswordHash, PasswordHash, PasswordRefused};
 pub use rules::{
     ChannelOptions, ChannelRules, ChannelSettings, ChannelSettingsError, Denied, GrantedBy, NamespaceProxies,
-    NamespaceSettings, Operation, ProxyName, SubscribeCheck, SubscribeGranted, UnknownNamespace,
+    NamespaceSettings, Operation, ProxyName, SubscribeCheck, SubscribeGranted, TraceContextDelivery,
+    UnknownNamespace,
 };
 pub use token::{
     AuthSettingsError, ConnectionClaims, ConnectionTokenRequest, InvalidToken, JwksSource, OptionOverrides,

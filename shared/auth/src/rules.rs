@@ -18,7 +18,7 @@ use crate::{
 pub use self::denial::Operation;
 pub use self::settings::{
     ChannelOptions, ChannelSettings, ChannelSettingsError, HISTORY_SIZE_MAX, NAMESPACE_NAME_MAX_BYTES,
-    NamespaceProxies, NamespaceSettings, OptionsProblem, ProxyName,
+    NamespaceProxies, NamespaceSettings, OptionsProblem, ProxyName, TraceContextDelivery,
 };
 
 /// The channel's namespace is not in the settings (error 102).

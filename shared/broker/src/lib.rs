@@ -8,6 +8,7 @@
 //! - [`hook_store`]: who is there, in the whole cluster, and the events that tell a backend.
 //! - [`memory`]: one node, in this process.
 //! - [`redis`]: a cluster, through Redis.
+//! - [`trace_context`]: the trace of a publication.
 //! - [`server_status`]: each of its servers, for operators.
 //! - `contract` (a feature): the test suite that every implementation runs.
 
@@ -26,6 +27,7 @@ pub mod queue;
 pub mod redis;
 mod redis_values;
 pub mod server_status;
+pub mod trace_context;
 
 pub use self::broker::{BrokerStats, ROUND_TRIP_BOUNDS, RoundTrips};
 pub use self::redis::{
@@ -40,6 +42,7 @@ pub use fields::UnreadableMessage;
 pub use memory::{MemoryBroker, MemorySettings};
 pub use publication::{ChannelEvent, ClientInfo, DataKind, Position, Publication};
 pub use server_status::{ServerFacts, ServerStatus};
+pub use trace_context::TraceContext;
 
 /// Errors of a [`crate::Broker`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::TraceContext;
+
 /// The kind of `Publication::data`, so that each protocol can show it in its own way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -63,6 +65,8 @@ pub struct Publication {
     pub time_ms: u64,
     /// Client id that must not receive it (live, recovery and history replays of that session); empty: no client.
     pub exclude_client: String,
+    /// Its trace, where it is sampled.
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 impl ClientInfo {

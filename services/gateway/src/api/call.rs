@@ -16,6 +16,7 @@ use actix_web::{
 };
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use gorani_auth::api_key::from_headers;
+use gorani_broker::TraceContext;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     http::body::{self, BodyError},
     node::{Node, admission::attempts::AttemptKind},
     settings::{ApiSettings, ErrorMode},
+    telemetry::{spans::begin_request, trace::Span},
 };
 
 /// A call with a valid key.
@@ -35,6 +37,22 @@ pub(super) struct ApiCall {
     /// The mode in which it gets its errors.
     pub(super) error_mode: ErrorMode,
     pub(super) settings: Data<ApiSettings>,
+    /// Its span, if it is sampled.
+    pub(super) span: Option<Span>,
+    /// The context for what it publishes, if it is sampled.
+    pub(super) trace: Option<Arc<TraceContext>>,
+}
+
+impl ApiCall {
+    /// Takes the span of a call that is one of many publications, or of few.
+    pub(super) fn take_span(&mut self, is_batch: bool) -> Option<Span> {
+        let mut span = self.span.take()?;
+        if is_batch {
+            span.mark_batch();
+            self.trace = span.context();
+        }
+        Some(span)
+    }
 }
 
 /// Checks what is known before the body is read.
@@ -62,13 +80,16 @@ impl FromRequest for ApiCall {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let started = start(request).map(|(node, settings, error_mode)| {
+            // Only a caller with a key begins a trace; its first span covers the body.
+            let span = node.tracer.as_ref().and_then(|tracer| begin_request(tracer, request.headers()));
             let body = body::read(request.headers(), payload.take(), settings.body_max_bytes);
-            (body, node, settings, error_mode)
+            (body, node, settings, error_mode, span)
         });
         async move {
-            let (body, node, settings, error_mode) = started?;
+            let (body, node, settings, error_mode, span) = started?;
             let body = body.await.map_err(|error| unreadable(error, settings.body_max_bytes))?;
-            Ok(Self { node, body, error_mode, settings })
+            let trace = span.as_ref().and_then(Span::context);
+            Ok(Self { node, body, error_mode, settings, span, trace })
         }
         .boxed_local()
     }
@@ -128,12 +149,15 @@ pub(super) struct CallContext<'a> {
     pub(super) reads: ReadAllowance,
     /// A node did not tell its subscribers: the call asks no more, since each question may take as long as one waits for a node.
     is_uncounted: Cell<bool>,
+    /// The context for what it publishes, if it is sampled.
+    pub(super) trace: Option<&'a Arc<TraceContext>>,
 }
 
 impl<'a> CallContext<'a> {
     pub(super) fn new(call: &'a ApiCall) -> Self {
-        let ApiCall { node, body, settings, .. } = call;
-        Self { node, body, reads: ReadAllowance::new(settings), is_uncounted: Cell::new(false) }
+        let ApiCall { node, body, settings, trace, .. } = call;
+        let reads = ReadAllowance::new(settings);
+        Self { node, body, reads, is_uncounted: Cell::new(false), trace: trace.as_ref() }
     }
 
     /// Subscribers of a channel in the whole cluster; `None` where a node does not say. One question of the call at a time.

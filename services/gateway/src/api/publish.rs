@@ -94,6 +94,7 @@ macro_rules! publication_request {
                     time_ms: Now::read().unix_ms,
                     exclude_client: self.exclude_client.to_string(),
                     tags: std::mem::take(&mut self.tags).into_pairs(),
+                    trace: call.trace.cloned(),
                     ..Publication::default()
                 };
                 let skip_history = self.skip_history.unwrap_or_default();

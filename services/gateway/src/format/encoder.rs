@@ -91,6 +91,17 @@ impl Encoder {
         self.frames.begin();
     }
 
+    /// Encodings that share the bytes of the current run, and those bytes together.
+    pub fn run_size(&self) -> (usize, usize) {
+        let ready = self.ready.iter().filter_map(|id| self.encodings.get(*id)?.0.ready.as_ref());
+        let (mut encodings, mut bytes) = (0, 0);
+        for shared in ready {
+            encodings += 1;
+            bytes += shared.len();
+        }
+        (encodings, bytes)
+    }
+
     /// The bytes of the current run in an encoding, if another subscriber has them already.
     #[inline]
     pub fn ready(&self, id: EncodingId) -> Option<&Bytes> {

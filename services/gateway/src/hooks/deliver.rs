@@ -21,6 +21,7 @@ use super::{
 use crate::{
     metrics::hooks::HookMetrics,
     settings::{HookSettings, SettingsError},
+    telemetry::trace::Tracer,
 };
 
 /// Interval at which the owned partitions are looked at, beside each change of them.
@@ -40,6 +41,8 @@ pub struct HookDelivery {
     endpoints: Vec<Arc<HookEndpoint>>,
     /// One for each partition.
     wakes: Vec<watch::Sender<()>>,
+    /// Takes spans, where there are traces.
+    tracer: Option<Arc<Tracer>>,
 }
 
 /// The files of the endpoints as they are now.
@@ -62,7 +65,13 @@ impl HookDelivery {
             leases,
             endpoints: endpoints(settings)?,
             wakes: (0..settings.partitions).map(|_| watch::Sender::new(())).collect(),
+            tracer: None,
         })
+    }
+
+    /// Has a tracer take the spans of its requests.
+    pub fn traced_by(self, tracer: Option<Arc<Tracer>>) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Reads the certificates and secrets that the endpoints name again; it may block.
@@ -97,7 +106,10 @@ impl HookDelivery {
         let mut deliveries = Vec::new();
         for endpoint in &self.endpoints {
             match EndpointDelivery::new(endpoint.clone(), &metrics) {
-                Ok(delivery) => deliveries.push(Rc::new(delivery)),
+                Ok(mut delivery) => {
+                    delivery.tracer.clone_from(&self.tracer);
+                    deliveries.push(Rc::new(delivery));
+                }
                 Err(error) => {
                     tracing::error!(endpoint = endpoint.settings.name, %error, "no requests to this endpoint of hooks");
                 }

@@ -20,6 +20,10 @@ use crate::{
     clock,
     metrics::hooks::{HookEndpointMetrics, HookMetrics},
     settings::{HookEndpointSettings, HookFormat, SettingsError},
+    telemetry::{
+        spans::{begin_hooks, end_backend_request, traceparent_header},
+        trace::Tracer,
+    },
 };
 
 /// Bytes of an answer at most.
@@ -144,6 +148,8 @@ pub(super) struct EndpointDelivery {
     paused_until: Cell<Option<Instant>>,
     failing: Cell<Option<Instant>>,
     backlogs: RefCell<BTreeMap<Partition, PartitionBacklog>>,
+    /// Takes the spans of its requests, where there are traces.
+    pub(super) tracer: Option<Arc<Tracer>>,
 }
 
 impl EndpointDelivery {
@@ -155,6 +161,7 @@ impl EndpointDelivery {
             paused_until: Cell::new(None),
             failing: Cell::new(None),
             backlogs: RefCell::default(),
+            tracer: None,
         })
     }
 
@@ -187,8 +194,19 @@ impl EndpointDelivery {
         body: &bytes::Bytes,
         deadline: Instant,
     ) -> Result<crate::backend::BackendAnswer, PostError> {
-        let headers = self.endpoint.headers(batch, body, clock::unix_ms() / 1000)?;
-        self.client.post(headers, body.clone(), deadline).await
+        let mut headers = self.endpoint.headers(batch, body, clock::unix_ms() / 1000)?;
+        let host = self.endpoint.target.endpoint.host_str();
+        let name = &self.endpoint.settings.name;
+        let span = self.tracer.as_ref().and_then(|tracer| begin_hooks(tracer, name, host, batch.events));
+        if let Some((name, value)) = span.as_ref().and_then(traceparent_header) {
+            headers.insert(name, value);
+        }
+        let answer = self.client.post(headers, body.clone(), deadline).await;
+        if let Some(span) = span {
+            let status = answer.as_ref().map(|answer| answer.status.as_u16());
+            end_backend_request(span, status.map_err(ToString::to_string));
+        }
+        answer
     }
 
     /// Counts a result, and says in the log when the condition of the endpoint changes.

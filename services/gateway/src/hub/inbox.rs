@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     hub::{channel::InboxMark, history_reads::ReadVersion, scan::ScanRequest},
     session_command::SessionCommand,
+    telemetry::spans::DeliverySpan,
 };
 
 /// Entries an inbox holds before its channels are marked gapped.
@@ -28,8 +29,8 @@ pub(super) const INBOX_ENTRIES: usize = 64 * 1024;
 const INBOX_BYTES: usize = 64 * 1024 * 1024;
 /// One entry of a worker's inbox.
 pub(super) enum InboxEntry {
-    /// An event of a channel, with the time at which it came to the node if that is measured.
-    Event(Arc<str>, ChannelEvent, Option<Instant>),
+    /// An event of a channel, with what is measured of its way.
+    Event(Arc<str>, ChannelEvent, EventMeasures),
     Gap(Arc<str>, ReadVersion),
     /// From here on the events of a channel count.
     Mark(Arc<str>, InboxMark),
@@ -41,12 +42,32 @@ pub(super) enum InboxEntry {
     Ping(oneshot::Sender<()>),
 }
 
+/// The measures of an event's way through the node; of most events there are none.
+#[derive(Clone, Default)]
+pub struct EventMeasures {
+    /// The time at which it came to the node.
+    pub arrived: Option<Instant>,
+    /// Its delivery, where its publication is sampled.
+    pub span: Option<Arc<DeliverySpan>>,
+}
+
 /// The result of one channel's turn.
 #[derive(Default)]
 pub(super) struct ChannelTurn {
     pub(super) events: Vec<ChannelEvent>,
     /// The time at which the first event came to the node that is timed.
     pub(super) arrived: Option<Instant>,
+    /// The deliveries of sampled publications among them.
+    pub(super) spans: Vec<Arc<DeliverySpan>>,
+}
+
+impl ChannelTurn {
+    /// One event more.
+    pub(super) fn add(&mut self, event: ChannelEvent, measures: EventMeasures) {
+        self.events.push(event);
+        self.arrived = self.arrived.or(measures.arrived);
+        self.spans.extend(measures.span);
+    }
 }
 
 /// The end of an inbox that other threads hold.
@@ -122,13 +143,17 @@ impl Inbox {
 
     /// Hands over an event without waiting. An event that does not fit marks its channel as gapped, and the worker
     /// reads it from history.
-    pub fn event(&self, channel: &Arc<str>, event: ChannelEvent, arrived: Option<Instant>) {
+    pub fn event(&self, channel: &Arc<str>, event: ChannelEvent, measures: EventMeasures) {
         let size = size_of_event(&event);
+        let span = measures.span.clone();
         if self.load.bytes.fetch_add(size, Ordering::Relaxed) > INBOX_BYTES
-            || self.sender.try_send(InboxEntry::Event(channel.clone(), event, arrived)).is_err()
+            || self.sender.try_send(InboxEntry::Event(channel.clone(), event, measures)).is_err()
         {
             self.load.bytes.fetch_sub(size, Ordering::Relaxed);
             self.load.mark_gapped(channel);
+            if let Some(span) = span {
+                span.overflowed();
+            }
         }
     }
 

@@ -24,6 +24,7 @@ use crate::{
     memory::{LARGE_REPLY_BYTES, MemoryBudget, ReplyPermit},
     metrics::commands::RecoveryOutcome,
     session::{SubscribeParams, Subscribed},
+    telemetry::spans::{begin_recovery, end_recovery},
 };
 
 /// Publications that one recovery may bring, at most.
@@ -55,10 +56,16 @@ impl Subscriptions {
         };
         self.mark_begin(&request.channel);
         let mut recovery = RecoveryResult::NotAsked;
+        let tracer = request.recover.as_ref().and_then(|_| self.hub.borrow().tracer.clone());
+        let span = tracer.and_then(|tracer| begin_recovery(&tracer, &request.channel));
         let joined = self.join_broker(key, &request, generation, &mut recovery).await;
         if joined.is_err() && request.recover.is_some() {
             let hub = self.hub.borrow();
             hub.traffic.commands.count_recovery(&request.channel, RecoveryOutcome::Failed);
+        }
+        if let Some(span) = span {
+            let result = joined.as_ref().map(|subscribed| subscribed.publications.len());
+            end_recovery(span, result.map_err(|error| error.code));
         }
         let change = match &joined {
             Ok(subscribed) => {

@@ -222,11 +222,9 @@ impl Worker {
             }
             for entry in entries.drain(..) {
                 match entry {
-                    InboxEntry::Event(channel, event, arrived) => {
+                    InboxEntry::Event(channel, event, measures) => {
                         load.bytes.fetch_sub(size_of_event(&event), Ordering::Relaxed);
-                        let of_channel = turn.entry(channel).or_default();
-                        of_channel.events.push(event);
-                        of_channel.arrived = of_channel.arrived.or(arrived);
+                        turn.entry(channel).or_default().add(event, measures);
                     }
                     InboxEntry::Gap(channel, moment) => {
                         self.deliver_turn(&mut turn).await;
@@ -299,7 +297,7 @@ impl Worker {
             return;
         }
         let mut began = Instant::now();
-        for (channel, ChannelTurn { events, arrived }) in turn.drain(..) {
+        for (channel, ChannelTurn { events, arrived, spans }) in turn.drain(..) {
             if began.elapsed() >= TURN {
                 self.traffic.held(began.elapsed());
                 tokio::task::yield_now().await;
@@ -309,12 +307,14 @@ impl Worker {
                 self.consumers.wake(queue);
                 continue;
             }
-            let sample = if self.traffic.is_sampled() {
-                self.samples.begin(&self.hub(), &channel, &events)
+            let is_counted = self.traffic.is_sampled();
+            let sample = if is_counted || !spans.is_empty() {
+                self.samples.begin(&self.hub(), &channel, &events, is_counted)
             } else {
                 None
             };
             let missing = self.hub_mut().deliver(&channel, events);
+            self.hub().tell_delivered(&channel, &spans);
             if let Some(arrived) = arrived {
                 self.traffic.fanned_out(self.traffic.namespace_of(&channel), arrived.elapsed());
             }

@@ -30,6 +30,17 @@ pub enum PublishOutcome {
     Failed,
 }
 
+impl PublishOutcome {
+    /// The value of the label `result`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The publications of one source; looked up once, since every publish moves one.
 pub struct Publications {
     accepted: PublishMetrics,

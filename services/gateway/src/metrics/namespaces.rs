@@ -122,6 +122,12 @@ impl NamespaceHistograms {
         self.all.get(index).map(|(_, histogram)| histogram)
     }
 
+    /// The label of a namespace in them; absent where they are not told apart.
+    pub fn label_of(&self, namespace: NamespaceIndex) -> Option<(&'static str, &str)> {
+        let (value, _) = self.all.get(namespace.index_among(self.all.len()))?;
+        (!self.label.is_empty()).then_some((self.label, &**value))
+    }
+
     /// The histogram of a namespace.
     pub fn of(&self, namespace: NamespaceIndex) -> Option<&AtomicHistogram> {
         self.at(namespace.index_among(self.all.len()))

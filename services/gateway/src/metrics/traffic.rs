@@ -118,6 +118,11 @@ impl DeliveryMetrics {
         }
     }
 
+    /// The label of a namespace in the times of deliveries.
+    pub fn delivery_label(&self, namespace: NamespaceIndex) -> Option<(&'static str, &str)> {
+        self.delivery_seconds.label_of(namespace)
+    }
+
     /// The outbox of a connection is empty again.
     pub fn observe_flush(&self, transport: &'static str, time: Duration) {
         self.flush_seconds.get_or_create(&TransportLabel::new(transport)).observe(time);

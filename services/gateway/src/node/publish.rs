@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use gorani_auth::TraceContextDelivery;
 use gorani_broker::{
     Broker, BrokerError, Idempotency, Publication, PublishOptions, Published,
     queue::{QUEUE_FULL, QueueLimits},
@@ -16,6 +17,10 @@ use crate::{
     metrics::{Metrics, PublishOutcome},
     session::shared::{IDEMPOTENCY_KEY_MAX_BYTES, IDEMPOTENCY_TTL, current_policy::CurrentPolicy},
     settings::stomp::StompSettings,
+    telemetry::{
+        spans::{begin_publish, end_publish, show_in_tags},
+        trace::{Span, Tracer},
+    },
 };
 
 /// The source of a publication, for the counters.
@@ -27,6 +32,16 @@ pub enum PublishSource {
     Client,
 }
 
+impl PublishSource {
+    /// As spans have it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Client => "client",
+        }
+    }
+}
+
 /// Publishes into the channels and queues of the broker.
 pub struct Publisher {
     broker: Arc<dyn Broker>,
@@ -35,6 +50,8 @@ pub struct Publisher {
     events: Arc<NodeEventLog>,
     /// Limits of a work queue.
     queue_limits: Arc<QueueLimits>,
+    /// Takes spans, where there are traces.
+    tracer: Option<Arc<Tracer>>,
 }
 
 impl Publisher {
@@ -44,8 +61,9 @@ impl Publisher {
         metrics: Arc<Metrics>,
         events: Arc<NodeEventLog>,
         settings: &StompSettings,
+        tracer: Option<Arc<Tracer>>,
     ) -> Self {
-        Self { broker, policy, metrics, events, queue_limits: Arc::new(settings.queue.limits()) }
+        Self { broker, policy, metrics, events, queue_limits: Arc::new(settings.queue.limits()), tracer }
     }
 
     /// Publishes for a backend. Its position in the channel is taken now, not when the future is polled.
@@ -82,12 +100,13 @@ impl Publisher {
         &self,
         source: PublishSource,
         channel: Arc<str>,
-        publication: Publication,
+        mut publication: Publication,
         options: PublishOptions,
     ) -> BoxFuture<'static, Result<Published, ErrorCode>> {
         // One look at the log's level for a publication; the fields are read only where somebody wants them.
         tracing::debug!(%channel, ?source, bytes = publication.data.len(), "publishing");
         let (metrics, began) = (self.metrics.clone(), Instant::now());
+        let span = self.begin_span(source, &channel, &mut publication);
         let accepted = self.broker.publish(&channel, publication, options);
         let noted = self.events.keeps_failures().then(|| (self.events.clone(), channel));
         Box::pin(async move {
@@ -99,9 +118,35 @@ impl Publisher {
             if let (Err(error), Some((events, channel))) = (&result, noted) {
                 events.note_failure(&channel, source == PublishSource::Client, error.code);
             }
-            count_publication(&metrics, source, result.as_ref().err().copied(), began.elapsed());
+            let error = result.as_ref().err().copied();
+            if let Some(span) = span {
+                if let Some(trace) = span.context() {
+                    let labels = [("source", source.name()), ("result", outcome_of(error).name())];
+                    let id = &trace.trace_id;
+                    metrics.exemplars.note("publish_duration_seconds", &labels, began.elapsed(), id);
+                }
+                let offset = result.as_ref().map(|published| published.position.offset);
+                end_publish(span, offset.map_err(|error| error.code));
+            }
+            count_publication(&metrics, source, error, began.elapsed());
             result
         })
+    }
+
+    /// The span of a publication that is sampled. Subscribers see its trace where the options of the channel say so.
+    fn begin_span(
+        &self,
+        source: PublishSource,
+        channel: &str,
+        publication: &mut Publication,
+    ) -> Option<Span> {
+        let span = begin_publish(self.tracer.as_ref()?, channel, publication, source.name())?;
+        let policy = self.policy.get();
+        let options = policy.channel_options(channel);
+        if options.is_ok_and(|options| options.trace_context == TraceContextDelivery::Tags) {
+            show_in_tags(publication);
+        }
+        Some(span)
     }
 
     /// Adds a message to a work queue. It is put in line now, not when the future is polled.
@@ -140,12 +185,13 @@ fn count_publication(metrics: &Metrics, source: PublishSource, error: Option<Err
         PublishSource::Api => &metrics.api_publications,
         PublishSource::Client => &metrics.client_publications,
     };
-    counters.count(
-        match error {
-            None => PublishOutcome::Accepted,
-            Some(error) if error.temporary => PublishOutcome::Failed,
-            Some(_) => PublishOutcome::Refused,
-        },
-        time,
-    );
+    counters.count(outcome_of(error), time);
+}
+
+fn outcome_of(error: Option<ErrorCode>) -> PublishOutcome {
+    match error {
+        None => PublishOutcome::Accepted,
+        Some(error) if error.temporary => PublishOutcome::Failed,
+        Some(_) => PublishOutcome::Refused,
+    }
 }

@@ -1,7 +1,11 @@
 //! The workers of a node, which all others reach through their inboxes. Events of the broker go to those that want
 //! the channel, commands to all.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use gorani_broker::{Broker, ChannelEvent};
@@ -12,7 +16,7 @@ use crate::{
     event_log::{EventLog, NodeEventLog},
     hub::{
         history_reads::HistoryReads,
-        inbox::{Inbox, WorkerGone},
+        inbox::{EventMeasures, Inbox, WorkerGone},
         interest::{Interest, TAILS, tails::ChannelTails},
         worker::Worker,
     },
@@ -22,6 +26,7 @@ use crate::{
     session_command::SessionCommand,
     settings::Settings,
     tasks::Tasks,
+    telemetry::{spans::DeliverySpan, trace::Tracer},
 };
 
 /// Interval at which interest is tidied and gauges are set.
@@ -48,6 +53,8 @@ pub struct Workers {
     worker_count: usize,
     /// Time for a worker to take a command.
     answer_timeout: Duration,
+    /// Takes spans, where there are traces.
+    tracer: OnceLock<Arc<Tracer>>,
 }
 
 /// Waits until all workers have it. All at once: a worker whose inbox is full does not keep it from the others.
@@ -82,7 +89,14 @@ impl Workers {
             events: NodeEventLog::new(settings.event_log.sizes()),
             worker_count: settings.http.worker_count(),
             answer_timeout: settings.cluster.answer_timeout,
+            tracer: OnceLock::new(),
         })
+    }
+
+    /// Has a tracer take the spans of deliveries; before the first worker starts.
+    pub(super) fn trace(&self, tracer: Arc<Tracer>) {
+        // It is new: nothing is there already.
+        let _ = self.tracer.set(tracer);
     }
 
     /// Starts a worker on this thread, which runs the actors of the connections that it accepts.
@@ -98,6 +112,7 @@ impl Workers {
             self.memory.clone(),
         );
         worker.hub_mut().events = EventLog::of_worker(self.events.sizes, self.worker_count);
+        worker.hub_mut().tracer = self.tracer.get().cloned();
         worker.proxies.share(self.proxies.clone());
         self.tasks.add_child(worker.tasks.clone());
         inboxes.push(Arc::new(inbox));
@@ -156,9 +171,17 @@ impl Workers {
 
     pub(super) fn on_event(&self, channel: &Arc<str>, event: &ChannelEvent) {
         let is_timed = self.metrics.events_received.inc().is_multiple_of(TIMED_EVERY);
-        let arrived = is_timed.then(Instant::now);
+        let measures =
+            EventMeasures { arrived: is_timed.then(Instant::now), span: self.span(channel, event) };
         let tail = || self.tails.event(channel, event);
-        self.each_interested(channel, |inbox| inbox.event(channel, event.clone(), arrived), tail);
+        self.each_interested(channel, |inbox| inbox.event(channel, event.clone(), measures.clone()), tail);
+    }
+
+    /// The span of the delivery of a publication that is sampled.
+    fn span(&self, channel: &str, event: &ChannelEvent) -> Option<Arc<DeliverySpan>> {
+        let ChannelEvent::Publication(publication) = event else { return None };
+        publication.trace.as_ref()?;
+        DeliverySpan::begin(self.tracer.get()?, channel, publication)
     }
 
     pub(super) fn on_gap(&self, channel: &Arc<str>) {

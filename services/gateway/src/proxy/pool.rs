@@ -1,7 +1,7 @@
 //! The proxies of a node: what its workers share of each. How many calls are under way, whether its backend answers, and what may be
 //! repeated are questions of the node and not of a worker.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, atomic::Ordering::Relaxed};
 
 use actix_http::StatusCode;
 use parking_lot::RwLock;
@@ -21,6 +21,7 @@ use crate::{
     proxy_call::{ProxyAnswer, ProxyCounts, ProxyId},
     refusal_log::{LogCause, RefusalLog},
     settings::{ClientProxySettings, ConfiguredProxy, Http2Choice, ProxyEvent, ProxySettings, Settings},
+    telemetry::trace::Tracer,
 };
 
 /// Why a proxy cannot be used. One line that names it.
@@ -111,6 +112,8 @@ pub(super) struct SharedProxy {
     pub(super) retries: Option<RetryBudget>,
     transforms: Vec<(StatusCode, ProxyAnswer)>,
     pub(super) legacy_errors: bool,
+    /// Takes the spans of its calls, where there are traces.
+    pub(super) tracer: OnceLock<Arc<Tracer>>,
     metrics: ProxyMetrics,
 }
 
@@ -132,6 +135,14 @@ impl ProxyPool {
             metrics: metrics.clone(),
             log: RefusalLog::default(),
         }))
+    }
+
+    /// Has a tracer take the spans of calls; before the first call.
+    pub fn trace(&self, tracer: &Arc<Tracer>) {
+        for proxy in &self.proxies {
+            // A node has one tracer.
+            let _ = proxy.tracer.set(tracer.clone());
+        }
     }
 
     pub(super) fn get(&self, id: ProxyId) -> Option<&Arc<SharedProxy>> {
@@ -246,6 +257,7 @@ impl SharedProxy {
             retries: settings.retry.then(|| RetryBudget::new(now)),
             transforms: transforms.collect(),
             legacy_errors: common.legacy_errors,
+            tracer: OnceLock::new(),
             metrics: metrics.clone(),
             settings: settings.clone(),
         };

@@ -2,7 +2,7 @@
 
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use bytes::{BufMut, Bytes, BytesMut};
-use gorani_broker::DataKind;
+use gorani_broker::{DataKind, TraceContext};
 use gorani_protocol::client::json::{write_base64, write_raw, write_string};
 
 use super::trace;
@@ -10,6 +10,7 @@ use crate::{
     backend::Signer,
     proxy_call::{ProxyCall, ProxyCaller, ProxyPayload, ProxyRequest},
     settings::{ProxyEvent, ProxySettings},
+    telemetry::{spans::traceparent_header, trace::Span},
 };
 
 /// The client's address, in the lists of headers.
@@ -90,6 +91,21 @@ impl RequestForm {
             headers.insert(REQUEST_ID, value);
         }
         headers
+    }
+
+    /// The client's trace, if calls carry it on.
+    pub(super) fn trace_of_client(&self, call: &ProxyCall) -> Option<TraceContext> {
+        let value = self.has_trace.then(|| trace::of_client(call))??;
+        TraceContext::parse(value.as_bytes(), b"")
+    }
+
+    /// The span of a call takes the position of its parent in the headers.
+    pub(super) fn continue_from(&self, span: &Span, headers: &mut HeaderMap) {
+        if self.has_trace
+            && let Some((name, value)) = traceparent_header(span)
+        {
+            headers.insert(name, value);
+        }
     }
 
     /// The body of a call.

@@ -2,6 +2,7 @@
 //! call.
 
 use actix_http::header::{HeaderName, HeaderValue};
+use gorani_broker::TraceContext;
 use rand::Rng;
 
 use crate::proxy_call::{ProxyCall, ProxyRequest, TRACEPARENT, TRACEPARENT_OF_FRAMES};
@@ -11,9 +12,14 @@ pub(super) const NAME: HeaderName = HeaderName::from_static(TRACEPARENT);
 /// Bytes of a value of version 00.
 const LENGTH: usize = 55;
 
-/// The value for a call: that of its STOMP frame, of the request that opened the connection, or of its connect command, else a new
-/// one. A value that breaks the standard begins a new trace too.
+/// The value for a call: that of the client, else a new one.
 pub(super) fn traceparent(call: &ProxyCall) -> HeaderValue {
+    of_client(call).unwrap_or_else(begin)
+}
+
+/// The value of the client: that of its STOMP frame, of the request that opened the connection, or of its connect command. One that
+/// breaks the standard is none.
+pub(super) fn of_client(call: &ProxyCall) -> Option<HeaderValue> {
     let of_frame = match &call.request {
         ProxyRequest::Rpc { headers, .. } => headers.as_slice(),
         _ => &[],
@@ -28,7 +34,7 @@ pub(super) fn traceparent(call: &ProxyCall) -> HeaderValue {
         .into_iter()
         .chain(of_request())
         .chain(named(&of_client.emulated, TRACEPARENT));
-    candidates.find(|value| is_valid(value.as_bytes())).unwrap_or_else(begin)
+    candidates.find(|value| is_valid(value.as_bytes()))
 }
 
 /// A trace that begins here. It is sampled: a backend that follows its parent would drop all traces of clients otherwise.
@@ -53,20 +59,7 @@ fn begin() -> HeaderValue {
 }
 
 fn is_valid(value: &[u8]) -> bool {
-    let is_hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let is_id = |part: &[u8]| is_hex(part) && part.iter().any(|byte| *byte != b'0');
-    let Some((known, further)) = value.split_at_checked(LENGTH) else { return false };
-    let (version, trace, parent, flags) = (&known[..2], &known[3..35], &known[36..52], &known[53..]);
-    let has_dashes = [2, 35, 52].into_iter().all(|index| known[index] == b'-');
-    // Later versions may add parts after a dash.
-    let has_good_end = further.is_empty() || (version != b"00" && further[0] == b'-');
-    has_dashes
-        && has_good_end
-        && is_hex(version)
-        && version != b"ff"
-        && is_id(trace)
-        && is_id(parent)
-        && is_hex(flags)
+    TraceContext::parse(value, b"").is_some()
 }
 
 #[cfg(test)]

@@ -81,6 +81,8 @@ fn without_source(error: &str) -> String {
 
 /// Prefix of a node's environment variables; the parts of a key are joined by its last two characters.
 const PREFIX: &str = "GORANI__";
+/// Prefix of the standard variables of OpenTelemetry.
+const STANDARD_PREFIX: &str = "OTEL_";
 /// Between the parts of a key.
 const SEPARATOR: &str = "__";
 /// Settings that are lists of texts: commas separate them in a variable.
@@ -104,17 +106,23 @@ pub(super) fn setting_of(variable: &str) -> Option<String> {
     name.strip_prefix(&PREFIX.to_ascii_lowercase()).map(|rest| rest.replace(SEPARATOR, "."))
 }
 
-/// The variables of this process that are settings.
+/// The variables of this process that are settings, and the standard ones of traces.
 pub(super) fn environment() -> Result<HashMap<String, String>, SettingsError> {
     let mut variables = HashMap::new();
     for (name, value) in std::env::vars_os() {
-        let Some(name) = name.to_str().filter(|name| name.to_ascii_uppercase().starts_with(PREFIX)) else {
+        let Some(name) = name.to_str() else { continue };
+        let is_setting = name.to_ascii_uppercase().starts_with(PREFIX);
+        if !is_setting && !name.starts_with(STANDARD_PREFIX) {
             continue;
-        };
+        }
         match value.into_string() {
-            Ok(value) => variables.insert(name.to_owned(), value),
+            Ok(value) => {
+                variables.insert(name.to_owned(), value);
+            }
+            // What a platform gives to every process keeps no node from starting.
+            Err(_) if !is_setting => {}
             Err(_) => return Err(SettingsError::Variable(name.to_owned())),
-        };
+        }
     }
     Ok(variables)
 }

@@ -174,7 +174,9 @@ mod tests {
         let value = changed.pointer_mut(pointer).unwrap();
         let others: Vec<Value> = match value {
             Value::Bool(value) => vec![(!*value).into()],
-            Value::Number(value) => vec![(value.as_u64().unwrap() + 1).into()],
+            Value::Number(value) => {
+                vec![value.as_u64().map_or_else(|| 0.5.into(), |value| (value + 1).into())]
+            }
             Value::String(text) => {
                 ["1m 7s", "strict", "lenient", "redis", "json", "status", "127.0.0.1:7", "x"]
                     .into_iter()

@@ -53,6 +53,7 @@ impl Settings {
         }));
         warnings.extend(self.namespace_warnings(callers));
         warnings.extend(self.proxy_warnings());
+        warnings.extend(self.telemetry.ignored_variables.iter().cloned());
         warnings
     }
 

@@ -105,6 +105,17 @@ fn check_name(name: &str, number: usize) -> Result<(), ChannelSettingsError> {
     Ok(())
 }
 
+/// `trace_context`: the way in which subscribers get the trace of a publication.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TraceContextDelivery {
+    /// They do not get it.
+    #[default]
+    None,
+    /// The tag `traceparent`.
+    Tags,
+}
+
 /// Of ASCII letters, digits and three signs: the others separate names from one another, or may one day. Beyond ASCII all that
 /// a channel's name may have but spaces, since combining marks are parts of letters.
 fn may_stand_in_namespace(character: char) -> bool {
@@ -284,6 +295,8 @@ channel_options! {
     allow_history_for_anonymous: bool,
     /// The users named in `name#42,43` may subscribe without a token. Whoever is not named never may.
     allow_user_limited_channels: bool,
+    /// The way in which subscribers get the trace of a publication that is sampled.
+    trace_context: TraceContextDelivery,
     }
     recovery {
     /// Every subscription keeps its position, so that a gap is noticed. Not written: as `force_recovery` and `allow_positioning`.

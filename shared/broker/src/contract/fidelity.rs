@@ -8,7 +8,7 @@ use super::{
     Harness,
     samples::{AMPLE, everything, kept, live, two_ends, without_position},
 };
-use crate::{ClientInfo, DataKind, Publication, PublishOptions};
+use crate::{ClientInfo, DataKind, Publication, PublishOptions, TraceContext};
 
 /// The largest message that the HTTP API takes (`docs/protocols/http.md` §4.4).
 const LARGE_BYTES: usize = 1 << 20;
@@ -29,6 +29,8 @@ fn specimens() -> Vec<Publication> {
         info: Some(Arc::new(info)),
         time_ms: 1_700_000_000_123,
         exclude_client: "the-sender".to_owned(),
+        trace: TraceContext::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", b"a=1")
+            .map(Arc::new),
         ..Default::default()
     };
     let nameless = Publication { info: Some(Arc::default()), tags: Vec::new(), ..full.clone() };

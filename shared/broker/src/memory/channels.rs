@@ -11,7 +11,7 @@ use super::{
     clock::{Nanos, nanos},
     presence_set::PresenceSet,
 };
-use crate::{ClientInfo, HistoryPage, HistoryQuery, Position, Publication, Retention};
+use crate::{ClientInfo, HistoryPage, HistoryQuery, Position, Publication, Retention, TraceContext};
 
 /// "No channel" in a link.
 const NOBODY: usize = usize::MAX;
@@ -379,6 +379,7 @@ pub(super) fn cost(publication: &Publication) -> usize {
         + publication.tags.capacity() * size_of::<(String, String)>()
         + tags
         + publication.info.as_deref().map_or(0, info_cost)
+        + publication.trace.as_deref().map_or(0, TraceContext::held_bytes)
 }
 
 fn info_cost(info: &ClientInfo) -> usize {

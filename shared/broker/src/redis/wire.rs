@@ -11,8 +11,9 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 
 use crate::{
-    ChannelEvent, ClientInfo, DataKind, Publication,
+    ChannelEvent, ClientInfo, DataKind, Publication, TraceContext,
     fields::{FIELD_HEAD_BYTES, UnreadableMessage, field, put, put_always, text},
+    trace_context::TRACEPARENT_BYTES,
 };
 
 /// The version of the envelope. A new one is for changes that older nodes could not skip.
@@ -36,9 +37,14 @@ mod publication {
     pub(super) const EXCLUDE: u8 = 4;
     pub(super) const TAG: u8 = 5;
     pub(super) const INFO: u8 = 6;
+    pub(super) const TRACE: u8 = 7;
     /// Within a tag.
     pub(super) const TAG_KEY: u8 = 1;
     pub(super) const TAG_VALUE: u8 = 2;
+    /// Within a trace.
+    pub(super) const TRACE_PARENT: u8 = 1;
+    pub(super) const TRACE_STATE: u8 = 2;
+    pub(super) const TRACE_OF_BATCH: u8 = 3;
 }
 
 /// Names of the fields of a client.
@@ -77,6 +83,19 @@ pub(super) fn encode_publication(publication: &Publication) -> Vec<u8> {
     }
     if let Some(info) = &publication.info {
         put_always(&mut out, publication::INFO, &encode_client(info));
+    }
+    if let Some(trace) = &publication.trace {
+        put_always(&mut out, publication::TRACE, &encode_trace(trace));
+    }
+    out
+}
+
+fn encode_trace(trace: &TraceContext) -> Vec<u8> {
+    let mut out = Vec::with_capacity(TRACEPARENT_BYTES + trace.state.len() + 3 * FIELD_HEAD_BYTES + 1);
+    put(&mut out, publication::TRACE_PARENT, trace.to_string().as_bytes());
+    put(&mut out, publication::TRACE_STATE, trace.state.as_bytes());
+    if trace.is_of_batch {
+        put_always(&mut out, publication::TRACE_OF_BATCH, &[1]);
     }
     out
 }
@@ -147,6 +166,7 @@ pub(super) fn decode_publication(
             publication::EXCLUDE => publication.exclude_client = text(&content)?,
             publication::TAG => publication.tags.push(decode_tag(content)?),
             publication::INFO => publication.info = Some(Arc::new(decode_client(content)?)),
+            publication::TRACE => publication.trace = decode_trace(content).map(Arc::new),
             _ => {}
         }
     }
@@ -175,6 +195,20 @@ fn decode_kind(content: &[u8]) -> Result<DataKind, UnreadableMessage> {
         [2] => Ok(DataKind::Binary),
         _ => Err(UnreadableMessage),
     }
+}
+
+/// A trace that cannot be read is left out: the publication is delivered all the same.
+fn decode_trace(mut fields: Bytes) -> Option<TraceContext> {
+    let (mut parent, mut state, mut is_of_batch) = (Bytes::new(), Bytes::new(), false);
+    while let Some((name, content)) = field(&mut fields).ok()? {
+        match name {
+            publication::TRACE_PARENT => parent = content,
+            publication::TRACE_STATE => state = content,
+            publication::TRACE_OF_BATCH => is_of_batch = true,
+            _ => {}
+        }
+    }
+    Some(TraceContext { is_of_batch, ..TraceContext::parse(&parent, &state)? })
 }
 
 fn decode_tag(mut fields: Bytes) -> Result<(String, String), UnreadableMessage> {

@@ -8,7 +8,12 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::hub::worker::Worker;
-use crate::hub::{history_reads::HistoryReads, inbox::Inbox, interest::Interest, tests::Client};
+use crate::hub::{
+    history_reads::HistoryReads,
+    inbox::{EventMeasures, Inbox},
+    interest::Interest,
+    tests::Client,
+};
 
 /// A node of one worker.
 struct Node(Arc<Interest>, Inbox);
@@ -16,7 +21,7 @@ struct Node(Arc<Interest>, Inbox);
 impl Sink for Node {
     fn on_event(&self, channel: &Arc<str>, event: ChannelEvent) {
         if self.0.workers(channel) != 0 {
-            self.1.event(channel, event, None);
+            self.1.event(channel, event, EventMeasures::default());
         }
     }
     fn on_gap(&self, _: &Arc<str>) {}

@@ -23,23 +23,23 @@ fn an_inbox_takes_what_comes_until_it_holds_more_than_64_mib() {
         ..Publication::default()
     }));
     for _ in 0..65 {
-        inbox.event(&channel, large.clone(), None);
+        inbox.event(&channel, large.clone(), Default::default());
     }
-    inbox.event(&channel, ChannelEvent::Join(Arc::new(ClientInfo::default())), None);
+    inbox.event(&channel, ChannelEvent::Join(Arc::new(ClientInfo::default())), Default::default());
     assert_eq!((load.bytes.load(Ordering::Relaxed), load.gapped.lock().len()), (65 * MIB, 1));
     let (inbox, _receiver) = Inbox::new();
     let load = inbox.of_worker().load;
     for _ in 0..64 {
-        inbox.event(&channel, large.clone(), None);
+        inbox.event(&channel, large.clone(), Default::default());
     }
     let small = Bytes::from_static(b"1");
     inbox.event(
         &channel,
         ChannelEvent::Publication(Arc::new(Publication { data: small, ..Publication::default() })),
-        None,
+        Default::default(),
     );
     assert_eq!((load.bytes.load(Ordering::Relaxed), load.gapped.lock().len()), (64 * MIB + 1, 0));
-    inbox.event(&channel, large, None);
+    inbox.event(&channel, large, Default::default());
     assert_eq!((load.bytes.load(Ordering::Relaxed), load.gapped.lock().len()), (64 * MIB + 1, 1));
 }
 
@@ -58,7 +58,7 @@ async fn a_mark_stands_behind_what_is_there_or_its_channel_is_gapped() {
     );
     assert!(own.load.gapped.lock().is_empty());
     for _ in 0..INBOX_ENTRIES {
-        inbox.event(&channel, ChannelEvent::Join(client.info.clone()), None);
+        inbox.event(&channel, ChannelEvent::Join(client.info.clone()), Default::default());
     }
     assert!(!own.mark(&channel, mark));
     assert_eq!(own.load.gapped.lock().len(), 1);

@@ -3,7 +3,7 @@
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
-use gorani_broker::ChannelEvent;
+use gorani_broker::{ChannelEvent, TraceContext};
 use tokio::time::{Instant, timeout};
 
 use crate::{
@@ -39,6 +39,10 @@ pub(super) struct DeliverySample {
     began: Instant,
     was_empty: bool,
     queued_before: u64,
+    /// It counts in the histograms; one that is followed for its trace alone does not.
+    is_counted: bool,
+    /// The trace of the publication, where it is sampled.
+    trace: Option<Arc<TraceContext>>,
 }
 
 impl DeliverySamples {
@@ -48,9 +52,15 @@ impl DeliverySamples {
     }
 
     /// Chooses a subscriber of the channel, before these events go to it.
-    pub(super) fn begin(&self, hub: &Hub, channel: &str, events: &[ChannelEvent]) -> Option<DeliverySample> {
-        let published_ms = events.iter().rev().find_map(|event| match event {
-            ChannelEvent::Publication(publication) => Some(publication.time_ms),
+    pub(super) fn begin(
+        &self,
+        hub: &Hub,
+        channel: &str,
+        events: &[ChannelEvent],
+        is_counted: bool,
+    ) -> Option<DeliverySample> {
+        let publication = events.iter().rev().find_map(|event| match event {
+            ChannelEvent::Publication(publication) => Some(publication),
             ChannelEvent::Join(_) | ChannelEvent::Leave(_) => None,
         })?;
         if self.waiting.get() >= WAITING_MAX {
@@ -61,7 +71,9 @@ impl DeliverySamples {
         Some(DeliverySample {
             transport,
             namespace,
-            published_ms,
+            published_ms: publication.time_ms,
+            is_counted,
+            trace: publication.trace.clone(),
             began: Instant::now(),
             was_empty: outbox.is_empty(),
             queued_before: outbox.queued(),
@@ -86,11 +98,28 @@ impl DeliverySamples {
     }
 
     async fn observe(&self, sample: DeliverySample, queued: u64) {
-        let DeliverySample { outbox, transport, namespace, published_ms, began, was_empty, .. } = sample;
+        let DeliverySample {
+            outbox,
+            transport,
+            namespace,
+            published_ms,
+            began,
+            was_empty,
+            is_counted,
+            trace,
+            ..
+        } = sample;
         if !outbox.written_to(queued).await {
             return;
         }
         let time = Duration::from_millis(unix_ms().saturating_sub(published_ms));
+        if let Some(trace) = trace {
+            let label = self.metrics.deliveries.delivery_label(namespace);
+            self.metrics.exemplars.note("delivery_seconds", label.as_slice(), time, &trace.trace_id);
+        }
+        if !is_counted {
+            return;
+        }
         self.metrics.deliveries.observe_delivery(namespace, time);
         if was_empty && outbox.written_all().await {
             self.metrics.deliveries.observe_flush(transport, began.elapsed());

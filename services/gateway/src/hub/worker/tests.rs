@@ -73,7 +73,7 @@ async fn more_events_than_an_inbox_holds_are_told_and_those_that_fitted_are_coun
     let event =
         ChannelEvent::Publication(Arc::new(Publication { data: b"1"[..].into(), ..Publication::default() }));
     for _ in 0..=INBOX_ENTRIES {
-        inbox.event(&channel, event.clone(), None);
+        inbox.event(&channel, event.clone(), Default::default());
     }
     assert!(is_told(&client).await);
     for _ in 0..200 {

@@ -27,7 +27,7 @@ fn everything() -> Value {
         "allow_publish_for_subscriber": true, "allow_publish_for_client": true, "allow_publish_for_anonymous": true,
         "allow_presence_for_subscriber": true, "allow_presence_for_client": true, "allow_presence_for_anonymous": true,
         "allow_history_for_subscriber": true, "allow_history_for_client": true, "allow_history_for_anonymous": true,
-        "allow_user_limited_channels": true,
+        "allow_user_limited_channels": true, "trace_context": "tags",
     })
 }
 
@@ -46,6 +46,7 @@ fn everything_is_off_by_default() {
         let expected = match name.as_str() {
             "history_size" => json!(0),
             "history_ttl" => json!("0s"),
+            "trace_context" => json!("none"),
             _ => json!(false),
         };
         assert_eq!(*value, expected, "{name}");

@@ -15,6 +15,21 @@ fn info() -> impl Strategy<Value = ClientInfo> {
 }
 
 prop_compose! {
+    fn a_trace()(
+        trace_id in any::<[u8; 16]>(),
+        span_id in any::<[u8; 8]>(),
+        flags in 0..4_u8,
+        state in "[ -~]{0,512}",
+        is_of_batch in any::<bool>(),
+    ) -> TraceContext {
+        let (mut trace_id, mut span_id) = (trace_id, span_id);
+        // Neither is all zero.
+        (trace_id[0], span_id[0]) = (trace_id[0] | 1, span_id[0] | 1);
+        TraceContext { trace_id, span_id, flags, state: state.into(), is_of_batch }
+    }
+}
+
+prop_compose! {
     fn a_publication()(
         data in any::<Vec<u8>>(),
         kind in prop_oneof![Just(DataKind::Json), Just(DataKind::Text), Just(DataKind::Binary)],
@@ -22,8 +37,9 @@ prop_compose! {
         info in prop::option::of(info()),
         time_ms in any::<u64>(),
         exclude_client in ".*",
+        trace in prop::option::of(a_trace()),
     ) -> Publication {
-        Publication { data: data.into(), kind, tags, info: info.map(Arc::new), time_ms, exclude_client, ..Default::default() }
+        Publication { data: data.into(), kind, tags, info: info.map(Arc::new), time_ms, exclude_client, trace: trace.map(Arc::new), ..Default::default() }
     }
 }
 
@@ -76,6 +92,20 @@ fn fields_of_a_newer_node_are_skipped() {
 }
 
 #[test]
+fn a_trace_that_cannot_be_read_is_left_out_and_the_publication_is_not() {
+    let publication = Publication { data: "1".into(), ..Default::default() };
+    for trace in [&b""[..], b"\x01", b"\x01\x02\0\0\0ab", b"\xff\xff\xff\xff\xff"] {
+        let mut fields = encode_publication(&publication);
+        put_always(&mut fields, publication::TRACE, trace);
+        assert_eq!(
+            decode_publication(fields.into(), 0, Arc::default()),
+            Ok(publication.clone()),
+            "{trace:?}"
+        );
+    }
+}
+
+#[test]
 fn another_version_of_the_envelope_is_refused() {
     let mut message = publication_message(&encode_publication(&Publication::default()));
     message[0] = VERSION + 1;
@@ -105,6 +135,13 @@ fn golden_client(channel_info: &'static str) -> ClientInfo {
     }
 }
 
+/// The same with a trace. It stands last: older nodes skip the field, newer ones may put others behind it.
+fn golden_traced() -> Publication {
+    let trace = TraceContext::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", b"vendor=1");
+    let trace = trace.map(|trace| Arc::new(TraceContext { is_of_batch: true, ..trace }));
+    Publication { trace, ..golden_publication(7, "e1") }
+}
+
 /// The golden files are what nodes of released versions have written, and are never changed: a new version adds its own.
 #[test]
 fn golden_messages_of_released_versions_are_read() {
@@ -122,6 +159,8 @@ fn golden_messages_of_released_versions_are_read() {
     assert_eq!(read(include_bytes!("golden/leave.bin")), ChannelEvent::Leave(Arc::new(gone)));
     let entry = Bytes::from_static(include_bytes!("golden/history_entry.bin"));
     assert_eq!(decode_publication(entry, 7, "e1".into()), Ok(golden_publication(7, "e1")));
+    let traced = Bytes::from_static(include_bytes!("golden/history_entry_with_trace.bin"));
+    assert_eq!(decode_publication(traced, 7, "e1".into()), Ok(golden_traced()));
     let present = Bytes::from_static(include_bytes!("golden/presence.bin"));
     assert_eq!(decode_client(present), Ok(golden_client("")));
 }
@@ -129,5 +168,6 @@ fn golden_messages_of_released_versions_are_read() {
 #[test]
 fn golden_messages_are_what_this_version_writes() {
     assert_eq!(encode_publication(&golden_publication(7, "e1")), include_bytes!("golden/history_entry.bin"));
+    assert_eq!(encode_publication(&golden_traced()), include_bytes!("golden/history_entry_with_trace.bin"));
     assert_eq!(join_message(&golden_client(r#"{"m":2}"#)), include_bytes!("golden/join.bin"));
 }

@@ -31,9 +31,10 @@ async fn a_fan_out_is_counted_by_publications_and_subscribers_and_timed_where_it
     let (worker, inbox) = start();
     let clients = ["one", "two", "three"].map(|name| Client::enter(&mut worker.hub_mut(), name));
     clients.iter().for_each(|client| client.join(&mut worker.hub_mut(), NO_HISTORY, None));
-    inbox.event(&"a".into(), event(1), Some(Instant::now()));
-    inbox.event(&"a".into(), event(2), None);
-    inbox.event(&"nobody".into(), event(3), None);
+    let timed = crate::hub::inbox::EventMeasures { arrived: Some(Instant::now()), span: None };
+    inbox.event(&"a".into(), event(1), timed);
+    inbox.event(&"a".into(), event(2), Default::default());
+    inbox.event(&"nobody".into(), event(3), Default::default());
     assert_eq!(shown(&worker, "gorani_deliveries_total ").await, Some(6.0));
     assert_eq!(shown(&worker, "gorani_fanout_seconds_count ").await, Some(1.0));
     assert!(clients.iter().all(|client| client.seen() == ["1", "2"]));
@@ -45,7 +46,7 @@ async fn one_publication_is_followed_to_the_socket_of_one_subscriber_and_until_i
     let (worker, inbox) = start();
     let client = Client::enter(&mut worker.hub_mut(), "one");
     client.join(&mut worker.hub_mut(), NO_HISTORY, None);
-    inbox.event(&"a".into(), event(1), None);
+    inbox.event(&"a".into(), event(1), Default::default());
     let flushes = "gorani_flush_seconds_count{transport=\"websocket\"}";
     assert_eq!(shown(&worker, "gorani_delivery_seconds_count ").await, Some(0.0));
     let outbox = outbox(&worker, &client);
@@ -68,7 +69,7 @@ async fn no_more_samples_wait_than_may() {
     client.join(&mut worker.hub_mut(), NO_HISTORY, None);
     let most = 16;
     for number in 0..64 * (most + 4) {
-        inbox.event(&"a".into(), event(number), None);
+        inbox.event(&"a".into(), event(number), Default::default());
         tokio::task::yield_now().await;
     }
     tokio::time::sleep(Duration::from_millis(10)).await;

@@ -42,7 +42,9 @@ async fn events_of_many_channels_are_delivered_in_one_turn_while_there_is_time()
     }
     let channels = ["a", "b", "c"].into_iter().zip(1..);
     let mut turn = channels
-        .map(|(channel, number)| (channel.into(), ChannelTurn { events: vec![event(number)], arrived: None }))
+        .map(|(channel, number)| {
+            (channel.into(), ChannelTurn { events: vec![event(number)], ..ChannelTurn::default() })
+        })
         .collect();
     assert!(worker.deliver_turn(&mut turn).now_or_never().is_some(), "it paused");
     assert_eq!(client.seen(), ["1", "2", "3"]);
@@ -54,10 +56,10 @@ async fn what_stands_in_the_inbox_when_a_channel_begins_is_not_delivered_and_wha
     let client = Client::enter(&mut worker.hub_mut(), "one");
     let channel: Arc<str> = "a".into();
     // Nobody else has a turn before all three are there.
-    inbox.event(&channel, event(1), None);
+    inbox.event(&channel, event(1), Default::default());
     client.join(&mut worker.hub_mut(), NO_HISTORY, None);
     worker.subscriptions.mark_begin(&channel);
-    inbox.event(&channel, event(2), None);
+    inbox.event(&channel, event(2), Default::default());
     let mut seen = Vec::new();
     for _ in 0..100 {
         tokio::task::yield_now().await;

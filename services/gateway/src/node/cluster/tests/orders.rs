@@ -145,7 +145,7 @@ async fn orders_that_wait_for_one_workers_inbox_delay_neither_those_of_other_use
     let (release, thread) = blocked_worker(&node);
     let inbox = node.workers.inboxes().pop().unwrap();
     for _ in 0..MORE_THAN_FIT {
-        inbox.event(&Arc::from("a"), ChannelEvent::Publication(Arc::default()), None);
+        inbox.event(&Arc::from("a"), ChannelEvent::Publication(Arc::default()), Default::default());
     }
     for id in 0..WAITING {
         let command = EnvelopeBody::Order(subscribe(&format!("other{id}"), "a"));
