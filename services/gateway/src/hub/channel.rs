@@ -20,18 +20,18 @@ use crate::{
     },
     hub::{
         registry::SessionKey,
-        subscription::{HELD_BACK_EVENTS, PositionLost, Subscription, is_same_epoch},
+        subscription::{EventBatch, HELD_BACK_EVENTS, PositionLost, Subscription, Unobserved, is_same_epoch},
     },
     metrics::namespaces::NamespaceIndex,
     outbox::Outbox,
-    session::{EndedEpoch, SubscribeParams},
+    session::SubscribeParams,
 };
 
-mod delivery;
+mod gap;
 mod stream;
 pub(super) mod trace;
 
-use self::trace::watch::TraceWatch;
+use self::trace::watch::{FanOutObserver, TraceWatch};
 
 pub(super) use self::stream::{CatchUpResult, EpochChange, Fingerprint, MissingRange};
 
@@ -275,87 +275,64 @@ impl Channel {
         None
     }
 
-    /// Something may be missing from here on. Returns what must be read from history.
-    pub(super) fn gap(&mut self) -> Option<MissingRange> {
-        self.gaps += 1;
-        if self.catching_up.is_some() {
-            // The read under way may have been too early for this gap: when it ends there is another.
-            return None;
+    /// Counts a run of publications, all its subscribers at once. One that is ended or that waits for its reply is counted too.
+    fn count_deliveries(&mut self, publications: usize, batch: &EventBatch<'_>) {
+        if !batch.is_presence {
+            let takers = self.subscriptions.len().saturating_sub(usize::from(!batch.excluded.is_empty()));
+            let deliveries = u32::try_from(publications.saturating_mul(takers)).unwrap_or(u32::MAX);
+            self.delivered = self.delivered.saturating_add(deliveries);
         }
-        if !self.retention.keeps_history() {
-            self.lose(|_| true);
-            return None;
-        }
-        let oldest = self
-            .subscriptions
-            .values()
-            .filter_map(Subscription::last_delivered)
-            .min_by_key(|position| position.offset);
-        let position = self.position.as_ref().or(oldest)?.clone();
-        Some(self.begin_catching_up(position, Vec::new()))
     }
 
-    fn begin_catching_up(&mut self, after: Position, waiting: Vec<ChannelEvent>) -> MissingRange {
-        // Joins and leaves that were lost are in no history: the subscribers that receive them come back and read presence.
-        self.lose(Subscription::receives_join_leave);
-        if let Some(watch) = &self.watch {
-            watch.note_all(TraceOutcome::Gap, &waiting);
-        }
-        let read = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.catching_up = Some(CatchingUp { read, after: after.clone(), gaps: self.gaps, waiting });
-        MissingRange { after, read }
-    }
-
-    /// A read of history has ended. `missed` is what follows the position; `None` if it could not be had: subscribers that track
-    /// their position are notified then, the others go on. Returns what must be read next, if there was another gap meanwhile.
-    pub(super) fn caught_up(
-        &mut self,
-        read: u64,
-        missed: Option<CatchUpResult>,
-        encoder: &mut Encoder,
-    ) -> Option<MissingRange> {
-        let CatchingUp { mut after, gaps, mut waiting, .. } =
-            self.catching_up.take_if(|under_way| under_way.read == read)?;
-        let Some(missed) = missed else {
-            self.lose(Subscription::is_positioned);
-            (self.position, self.fingerprint) = (None, None);
-            return self.deliver_in_order(waiting, encoder, false);
-        };
-        if let Some(shared) = missed.shared_with(&after.epoch) {
-            self.change_epoch(&after.epoch, &missed.epoch, shared);
-            after.epoch = missed.epoch.clone();
-        }
-        // What came in an earlier epoch is forgotten, or among what was read.
-        let is_old = |event: &ChannelEvent| matches!(event, ChannelEvent::Publication(of) if missed.shared_with(&of.epoch).is_some());
-        waiting.retain(|event| !is_old(event));
-        let missing = self.deliver(missed.events, encoder);
-        if let (Some(missing), Some(catching_up)) = (missing, &mut self.catching_up) {
-            catching_up.waiting.extend(waiting);
-            return Some(missing);
-        }
-        if gaps != self.gaps {
-            let after = self.position.clone().unwrap_or(after);
-            return Some(self.begin_catching_up(after, waiting));
-        }
-        self.deliver_in_order(waiting, encoder, false)
-    }
-
-    /// The stream goes on in another epoch, which is the same up to an offset: so do those that have not come further.
-    fn change_epoch(&mut self, old: &Arc<str>, epoch: &Arc<str>, shared: u64) {
-        if let Some(position) = self.position.as_mut().filter(|position| is_same_epoch(&position.epoch, old))
-        {
-            position.epoch = epoch.clone();
-        }
-        let mut moved = Vec::new();
-        for (key, subscription) in &mut self.subscriptions {
-            match subscription.change_epoch(old, epoch, shared) {
-                Ok(true) => moved.push(*key),
-                Err(PositionLost) if subscription.end() => self.lost.push(*key),
-                _ => {}
+    /// Delivers events that are in order, in runs that all subscriptions of an encoding share.
+    fn fan_out(&mut self, events: &[ChannelEvent], encoder: &mut Encoder) {
+        let mut rest = events;
+        while !rest.is_empty() {
+            let length = EventBatch::length(rest);
+            let length = self.watch.as_ref().map_or(length, |watch| watch.cut(rest, length));
+            let (run, others) = rest.split_at(length);
+            rest = others;
+            let batch = EventBatch::of(run);
+            self.count_deliveries(run.len(), &batch);
+            if self.watch.is_none() {
+                self.deliver_run(run, &batch, encoder, &mut Unobserved);
+            } else {
+                self.deliver_observed(run, &batch, encoder);
             }
         }
-        let ended = EndedEpoch { channel: self.name.clone(), epoch: old.clone(), next: epoch.clone() };
-        self.moved = Some(Box::new((ended, moved)));
+    }
+
+    /// Delivers a run to all subscriptions. There is one copy of it for runs that traces follow, and one for all others.
+    fn deliver_run<O: FanOutObserver>(
+        &mut self,
+        run: &[ChannelEvent],
+        batch: &EventBatch<'_>,
+        encoder: &mut Encoder,
+        observer: &mut O,
+    ) {
+        encoder.begin();
+        for (key, subscription) in &mut self.subscriptions {
+            let mut is_lost = false;
+            if subscription.take_run(&self.name, run, batch, encoder, observer) == Err(PositionLost)
+                && subscription.end()
+            {
+                self.lost.push(*key);
+                is_lost = true;
+            }
+            observer.served(*key, subscription.info(), subscription.outbox(), is_lost);
+        }
+    }
+
+    fn deliver_observed(&mut self, run: &[ChannelEvent], batch: &EventBatch<'_>, encoder: &mut Encoder) {
+        let Some(watch) = self.watch.take() else { return };
+        match watch.observe(run) {
+            Some(mut observed) => {
+                self.deliver_run(run, batch, encoder, &mut observed);
+                observed.finish();
+            }
+            None => self.deliver_run(run, batch, encoder, &mut Unobserved),
+        }
+        self.watch = Some(watch);
     }
 
     /// Breaks off the subscriptions that `which` names.
