@@ -186,7 +186,7 @@ test("after five wrong passwords the page says when the next one may come", asyn
   const admin = await AdminWindow.open(browser, `${cluster.nodes[1].url}/admin/`);
   for (let attempt = 0; attempt < 6; attempt += 1) {
     await admin.page.fill("#field-password", `wrong ${attempt}`);
-    const answered = admin.page.waitForResponse(/api\/login/);
+    const answered = admin.page.waitForResponse(/api\/login$/);
     await admin.page.keyboard.press("Enter");
     await answered;
   }

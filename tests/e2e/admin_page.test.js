@@ -306,6 +306,39 @@ test("who is not logged in gets the login, then the view of the address, and a s
   await admin.close();
 });
 
+test("a login by a provider leads there and back to the view that was asked for, and tells why it failed", async () => {
+  for (const [locale, button, told] of [["en-US", "Log in with Company <b>", "Your account has no role here."], ["ko-KR", "Company <b>(으)로 로그인", "이 계정에는"]]) {
+    fake.reset();
+    fake.session = null;
+    fake.methods = { password: false, oidc: { name: "Company <b>" } };
+    fake.answers.oidc_login = { result: { location: new URL("assets/favicon.svg?provider", fake.url).href } };
+    const admin = await open({ view: "slow", locale });
+    const leave = admin.page.getByRole("button", { name: button });
+    await leave.waitFor();
+    assert.equal(await admin.page.locator("#field-password").count(), 0);
+    assert.deepEqual(await admin.audit(), []);
+    fake.failures.oidc_login = { status: 503, code: "oidc_unavailable" };
+    await leave.click();
+    await admin.page.locator("main .note.bad").waitFor();
+    fake.failures = {};
+    await leave.click();
+    await admin.page.waitForURL("**/favicon.svg?provider");
+    await admin.page.goto(`${fake.url}#/overview?failed=oidc_no_role`);
+    await admin.says("main .note.bad", told);
+    assert.deepEqual(await admin.audit(), []);
+    await leave.click();
+    await admin.page.waitForURL("**/favicon.svg?provider");
+    fake.session = { name: "minji", role: "operator", contents: false, expires_at: Date.now() + 1000 };
+    await admin.page.goto(fake.url);
+    await admin.page.waitForURL("**/#/slow");
+    fake.answers.logout = { result: { end_session: new URL("assets/favicon.svg?logout", fake.url).href } };
+    await admin.page.click("#logout");
+    await admin.page.waitForURL("**/favicon.svg?logout");
+    assert.deepEqual(admin.problems, []);
+    await admin.close();
+  }
+});
+
 test("all is reached by keyboard: find a user, explain, disconnect, and the keys can be switched off", async () => {
   const admin = await open();
   const { keyboard } = admin.page;

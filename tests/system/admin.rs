@@ -6,12 +6,14 @@
 //! - [`listener`]: an address of its own.
 //! - [`mixed`]: nodes of other versions.
 //! - [`trace`]: what became of single deliveries.
+//! - [`oidc`]: logins by an identity provider.
 //! - [`tail`]: what comes through a channel, and what happens to a user.
 
 mod cluster;
 mod entry;
 mod listener;
 mod mixed;
+mod oidc;
 mod tail;
 mod trace;
 
@@ -78,6 +80,8 @@ struct Asked<'a> {
 struct Answered {
     head: Head,
     body: Value,
+    /// The body as it came.
+    text: String,
 }
 
 impl<'a> Asked<'a> {
@@ -130,7 +134,8 @@ impl<'a> Asked<'a> {
         socket.write(request.as_bytes()).unwrap();
         let head = socket.read_head().unwrap();
         let body = socket.read_body(&head).unwrap();
-        Answered { head, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
+        let text = String::from_utf8_lossy(&body).into_owned();
+        Answered { head, body: serde_json::from_slice(&body).unwrap_or(Value::Null), text }
     }
 
     /// The result of a request that succeeds.

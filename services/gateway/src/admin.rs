@@ -16,6 +16,7 @@ mod explanation;
 pub mod files;
 pub mod inspector;
 pub mod login;
+pub mod oidc;
 pub mod report;
 pub mod series;
 pub mod sessions;
@@ -24,6 +25,7 @@ pub mod tail;
 pub mod throttle;
 pub mod token;
 mod traces;
+pub mod user_token;
 pub mod views;
 
 use std::sync::{Arc, Weak};
@@ -42,6 +44,7 @@ use self::{
 use crate::{
     http::body,
     node::{Node, cluster::inspector::Inspector},
+    settings::oidc::CALLBACK,
 };
 
 /// Bytes of the body of a change at most.
@@ -66,13 +69,16 @@ impl AdminRoutes {
 
     /// Adds the routes. `is_tls`: the listener speaks TLS.
     pub fn configure(&self, config: &mut ServiceConfig, is_tls: bool) {
-        let scope = AdminScope { admin: self.0.clone(), is_tls };
+        let scope = Data::new(AdminScope { admin: self.0.clone(), is_tls });
+        let callback = web::resource(CALLBACK).app_data(scope.clone()).route(web::get().to(oidc::callback));
         let api = web::resource("/api/{call:.*}")
-            .app_data(Data::new(scope))
+            .app_data(scope)
             .route(web::get().to(read))
             .route(web::post().to(change))
             .default_service(web::to(|| async { AdminError::WrongVerb("GET, HEAD, POST").answer() }));
-        config.service(web::scope(&self.0.settings.path).service(api).configure(files::routes));
+        config.service(
+            web::scope(&self.0.settings.path).service(api).service(callback).configure(files::routes),
+        );
     }
 }
 
@@ -95,6 +101,9 @@ async fn read(
         return Err(AdminError::WrongVerb("POST"));
     }
     scope.check_site(&request, false)?;
+    if *call == "login_methods" {
+        return Ok(login::methods(&scope.admin).response());
+    }
     let caller = scope.caller(&request).await?;
     let parameters = Parameters::parse(request.query_string())?;
     let mut response = match call.as_str() {
@@ -119,10 +128,15 @@ async fn change(
         });
     }
     scope.check_site(&request, true)?;
-    let is_login = *call == "login";
+    let is_login = matches!(call.as_str(), "login" | "oidc_login");
     let caller = if is_login { None } else { Some(scope.caller(&request).await?) };
     let body = body::read(request.headers(), payload.into_inner(), BODY_MAX_BYTES).await?;
-    let Some(caller) = caller else { return login::login(&scope, &request, &body).await };
+    let Some(caller) = caller else {
+        return match call.as_str() {
+            "login" => login::login(&scope, &request, &body).await,
+            _ => oidc::begin(&scope, &request).await,
+        };
+    };
     if *call == "logout" {
         return login::logout(&scope, &request, &caller).await;
     }
@@ -139,7 +153,7 @@ async fn renew(
     response: &mut HttpResponse,
 ) -> Result<(), AdminError> {
     match caller.to_renew() {
-        Some(session) => login::set_cookie(scope, request, &session, response).await,
+        Some(session) => scope.set_cookie(request, &session, response).await,
         None => Ok(()),
     }
 }

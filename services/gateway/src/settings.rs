@@ -19,9 +19,11 @@ pub mod hooks;
 pub mod http;
 pub mod live;
 pub mod metrics;
+pub mod oidc;
 pub mod proxies;
 pub mod proxy;
 pub mod reload_report;
+pub mod role;
 pub mod stomp;
 pub mod telemetry;
 #[cfg(test)]
@@ -41,7 +43,7 @@ use serde::{Deserialize, Serialize};
 use self::error::{empty_secret, environment, read};
 
 pub use self::{
-    admin::{AdminKeySettings, AdminRole, AdminSettings},
+    admin::{AdminKeySettings, AdminSettings},
     backend::{BackendTlsSettings, SigningSecretSettings},
     client::{ClientSettings, MemoryBudgetSettings, ReadSettings, SubprotocolChoice, WebSocketSettings},
     cluster::{DrainSettings, MembershipSettings, NodeSettings},
@@ -51,12 +53,14 @@ pub use self::{
     hooks::{HookEndpointSettings, HookFormat, HookSettings},
     http::{HttpSettings, HttpTlsSettings, ListenerAddress, PollSettings, SockJsSettings},
     metrics::MetricsSettings,
+    oidc::{OidcRoleSettings, OidcSettings},
     proxies::TrustedProxies,
     proxy::{
         BreakerSettings, ChannelProxySettings, ClientProxySettings, ConfiguredProxy, Http2Choice, ProxyEvent,
         ProxySettings, RpcSettings,
     },
     reload_report::ReloadReport,
+    role::AdminRole,
     stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
     telemetry::{OtlpSettings, TelemetrySettings},
     watch::WatchSettings,

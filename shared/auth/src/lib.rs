@@ -26,9 +26,9 @@ pub use rules::{
     UnknownNamespace,
 };
 pub use token::{
-    AuthSettingsError, ConnectionClaims, ConnectionTokenRequest, InvalidToken, JwksSource, OptionOverrides,
-    SignError, SubscribeClaims, SubscriptionClaims, SubscriptionTokenRequest, TOKEN_MAX_BYTES, TokenError,
-    TokenSettings, TokenVerifier,
+    AuthSettingsError, ConnectionClaims, ConnectionTokenRequest, ExpectedIdToken, ID_TOKEN_MAX_BYTES,
+    IdTokenError, IdTokenKeys, InvalidToken, JwksSource, OptionOverrides, SignError, SubscribeClaims,
+    SubscriptionClaims, SubscriptionTokenRequest, TOKEN_MAX_BYTES, TokenError, TokenSettings, TokenVerifier,
 };
 
 /// Durations in settings, as text such as `300s`, `1h 30m`, `0s`.

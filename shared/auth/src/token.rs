@@ -6,6 +6,7 @@
 //! audience → times. No error of it holds a token, a secret or a key: errors may be logged.
 
 mod claims;
+mod id_token;
 mod key;
 mod values;
 mod verifier;
@@ -17,6 +18,7 @@ pub use self::{
         ConnectionClaims, ConnectionTokenRequest, OptionOverrides, SubscribeClaims, SubscriptionClaims,
         SubscriptionTokenRequest,
     },
+    id_token::{ExpectedIdToken, ID_TOKEN_MAX_BYTES, IdTokenError, IdTokenKeys},
     key::TokenSettings,
     verifier::{JwksSource, TokenVerifier},
 };

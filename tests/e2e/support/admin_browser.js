@@ -25,6 +25,7 @@ export const VIEWS = [
   "explain?channel=chat:lobby&user=user-1&offset=137",
   "traces",
   "traces/0123456789abcdef",
+  "try",
   "logs",
   "audit",
 ];

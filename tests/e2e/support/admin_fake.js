@@ -6,6 +6,8 @@ import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { WebSocketServer } from "ws";
+
 import { answers } from "./admin_answers.js";
 
 const assets = fileURLToPath(new URL("../../../services/gateway/assets/admin/", import.meta.url));
@@ -19,6 +21,9 @@ export class FakeAdmin {
   static async start() {
     const fake = new FakeAdmin();
     fake.server = createServer((request, response) => fake.#serve(request, response));
+    // The endpoint of the client protocol, for a view that connects; a test says what it answers.
+    fake.clients = new WebSocketServer({ server: fake.server, path: "/connection/websocket" });
+    fake.clients.on("connection", (socket) => socket.on("message", (data) => fake.client(socket, String(data))));
     fake.server.listen(0, "127.0.0.1");
     await once(fake.server, "listening");
     fake.url = `http://127.0.0.1:${fake.server.address().port}/admin/`;
@@ -32,8 +37,10 @@ export class FakeAdmin {
   /** As at the start: an operator is logged in, and every view has data. */
   reset() {
     this.session = { name: "ops", role: "operator", contents: true, expires_at: Date.now() + 3_600_000 };
+    this.methods = { password: true, oidc: null };
     this.answers = answers();
     this.failures = {};
+    this.client = () => null;
     this.requests = [];
     this.posts = [];
   }
@@ -62,6 +69,7 @@ export class FakeAdmin {
     if (name === "tail") return this.answers.tail(response);
     if (request.method === "GET") {
       if (name === "session") return this.session ? reply(200, { result: this.session }) : reply(401, { error: { code: "login_required", message: "" } });
+      if (name === "login_methods") return reply(200, { result: this.methods });
       const answer = this.answers[name];
       if (!answer) return reply(404, { error: { code: "not_found", message: "no such method" } });
       return reply(200, typeof answer === "function" ? answer(url.searchParams) : answer);
@@ -82,6 +90,8 @@ export class FakeAdmin {
   }
 
   async stop() {
+    for (const socket of this.clients.clients) socket.terminate();
+    this.clients.close();
     this.server.closeAllConnections();
     this.server.close();
   }

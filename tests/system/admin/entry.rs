@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use gorani_tests::{
     client::Client,
-    node::{Node, Settings},
+    node::{Node, Settings, free_address},
     raw::RawSocket,
 };
 use serde_json::json;
@@ -305,4 +305,59 @@ async fn hostile_names_come_back_as_data() {
     assert_eq!(Asked::get("nothing").key(VIEWER).send(address).error(), (404, "unknown_call"));
     let large = Asked { body: "x".repeat(2 << 20), ..Asked::post("actions/publish", &json!({})) };
     assert_eq!(large.key(OPERATOR).send(address).head.status, 413);
+}
+
+#[tokio::test]
+async fn an_operator_who_sees_contents_connects_as_a_user_for_five_minutes() {
+    let secret = "a-secret-of-the-backend-0123456789";
+    let keys = format!(
+        r#"[{{ name = "on-call", key = "{OPERATOR}", role = "operator", contents = true }}, {{ name = "reader", key = "{VIEWER}" }},
+           {{ name = "acts", key = "acts-key-0123456789", role = "operator" }}]"#
+    )
+    .replace('\n', " ");
+    let node = Node::start(
+        settings(Settings::open())
+            .set("client.allow_anonymous", "false")
+            .set("token.hmac_secret", format!("{secret:?}"))
+            .set("token.audience", "\"clients\"")
+            .set("admin.keys", keys),
+    );
+    let act = |key: &str, body| {
+        Asked::post("actions/try", &body).key(key).without("sec-fetch-site").send(node.address())
+    };
+    for key in [VIEWER, "acts-key-0123456789"] {
+        assert_eq!(act(key, json!({"user": "42"})).error(), (403, "forbidden"));
+    }
+    assert_eq!(act(OPERATOR, json!({})).error(), (400, "bad_request"));
+    assert_eq!(act(OPERATOR, json!({"user": "x".repeat(20_000)})).error(), (400, "bad_request"));
+    let looked = act(OPERATOR, json!({"user": "42", "dry_run": true}));
+    assert!(looked.body["result"]["token"].is_null(), "{looked:?}");
+    let made = act(OPERATOR, json!({"user": "42"}));
+    let token = made.body["result"]["token"].as_str().unwrap();
+    assert_eq!(made.body["result"]["endpoint"], "../connection/websocket");
+    let mut client = Client::open(node.address()).await;
+    let connected = client.command("connect", json!({"token": token})).await;
+    let left = connected["connect"]["ttl"].as_u64().unwrap();
+    assert!((200..=300).contains(&left), "{connected}");
+    let found = Asked::get("connections?user=42").key(VIEWER).result(node.address());
+    assert_eq!(found[0]["user"], "42");
+    let audit = Asked::get("audit").key(OPERATOR).result(node.address());
+    let lines = audit.as_array().unwrap().iter().filter(|line| line["action"] == "try");
+    let lines: Vec<_> = lines.map(|line| (line["who"].clone(), line["result"].clone())).collect();
+    assert!(lines.contains(&(json!("on-call"), json!("ok"))), "{audit}");
+    assert!(lines.contains(&(json!("acts"), json!("forbidden"))), "{audit}");
+    assert!(!node.output().contains(token) && !audit.to_string().contains(token));
+}
+
+#[test]
+fn a_node_that_cannot_sign_or_serves_clients_elsewhere_says_why_nobody_connects_as_a_user() {
+    let node = start();
+    let asked = Asked::post("actions/try", &json!({"user": "42"})).key(OPERATOR).without("sec-fetch-site");
+    assert_eq!(asked.send(node.operators()).error(), (409, "no_token_secret"));
+    let elsewhere = Node::start(
+        settings(Settings::open())
+            .set("admin.address", format!("\"{}\"", free_address()))
+            .set("token.hmac_secret", "\"a-secret-of-the-backend-0123456789\""),
+    );
+    assert_eq!(asked.send(elsewhere.operators()).error(), (409, "clients_elsewhere"));
 }

@@ -24,6 +24,7 @@ export const VIEW_KEYS = {
   b: "broker",
   t: "settings",
   e: "explain",
+  y: "try",
   l: "logs",
   a: "audit",
 };

@@ -14,13 +14,14 @@ import { ConnectionView } from "./views/connection.js";
 import { Connections } from "./views/connections.js";
 import { Disconnects } from "./views/disconnects.js";
 import { Explain } from "./views/explain.js";
-import { Login } from "./views/login.js";
+import { Login, reopenView } from "./views/login.js";
 import { Logs } from "./views/logs.js";
 import { Nodes } from "./views/nodes.js";
 import { Overview } from "./views/overview.js";
 import { Settings } from "./views/settings.js";
 import { Slow } from "./views/slow.js";
 import { Traces, TraceView } from "./views/traces.js";
+import { Try } from "./views/try.js";
 import { UserView } from "./views/user.js";
 
 /** View of a list, and of one item of it. */
@@ -36,6 +37,7 @@ const VIEWS = {
   settings: [Settings],
   explain: [Explain],
   traces: [Traces, TraceView],
+  try: [Try],
   logs: [Logs],
   audit: [Audit],
 };
@@ -95,7 +97,10 @@ function App() {
   useEffect(() => {
     document.documentElement.lang = code;
   }, [code]);
-  useEffect(() => say(""), [who]);
+  useEffect(() => {
+    say("");
+    if (who) reopenView();
+  }, [who]);
   if (error && !who) {
     return html`<main class="login"><p class="note bad" role="alert">${errorText(error)}</p><button type="button" onClick=${ask}>${t("again")}</button></main>`;
   }

@@ -9,13 +9,16 @@ import { link, route } from "./route.js";
 import { chooseLanguage, language, languageNames, t } from "./text.js";
 import { changeTheme, dark } from "./theme.js";
 
-const MENU = ["overview", "nodes", "channels", "connections", "slow", "disconnects", "broker", "settings", "explain", "traces", "logs", "audit"];
-const FOR_OPERATORS = ["audit"];
+const MENU = ["overview", "nodes", "channels", "connections", "slow", "disconnects", "broker", "settings", "explain", "traces", "try", "logs", "audit"];
+const FOR_OPERATORS = ["try", "audit"];
 
 async function logout() {
+  const answer = await post("logout", {}).catch(() => null);
+  const end = answer?.result?.end_session;
+  // The identity provider ends its session too, and sends the browser back.
+  if (end && /^https?:$/.test(new URL(end).protocol)) return location.assign(end);
   // The page is loaded again in any case: it asks the node who is logged in, so it shows the truth also after a failed logout.
-  await post("logout", {}).catch(() => null);
-  location.reload();
+  return location.reload();
 }
 
 export function LanguageChoice() {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use actix_web::{
-    HttpRequest,
-    http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName, ORIGIN},
+    HttpRequest, HttpResponse,
+    http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, SET_COOKIE},
 };
 use aws_lc_rs::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
@@ -84,7 +84,7 @@ fn header<'r>(request: &'r HttpRequest, name: &HeaderName) -> Option<&'r str> {
 }
 
 /// The host that the browser asked for.
-fn host(request: &HttpRequest) -> &str {
+pub(super) fn host(request: &HttpRequest) -> &str {
     header(request, &HOST).unwrap_or_default()
 }
 
@@ -208,6 +208,21 @@ impl AdminScope {
         Err(Throttled(Duration::from_secs(1)).into())
     }
 
+    /// Writes the cookie of a session into a response.
+    pub async fn set_cookie(
+        &self,
+        request: &HttpRequest,
+        session: &TokenBody,
+        response: &mut HttpResponse,
+    ) -> Result<(), AdminError> {
+        let keys = self.admin.session_keys().await;
+        let Some(key) = keys.first() else { return Err(AdminError::no_cluster_secret()) };
+        let token = key.sign(session).map_err(|_| AdminError::Internal)?;
+        let cookie = HeaderValue::from_str(&self.cookie(request, Some(&token)));
+        response.headers_mut().insert(SET_COOKIE, cookie.map_err(|_| AdminError::Internal)?);
+        Ok(())
+    }
+
     /// The line that sets the cookie of a session; without a token the one that removes it.
     pub fn cookie(&self, request: &HttpRequest, token: Option<&str>) -> String {
         let (name, secure) = match self.route(request) {
@@ -226,7 +241,7 @@ fn has_authorization(request: &HttpRequest) -> bool {
 }
 
 /// The values of all cookies of this name.
-fn cookies<'r>(request: &'r HttpRequest, name: &'static str) -> impl Iterator<Item = &'r str> {
+pub(super) fn cookies<'r>(request: &'r HttpRequest, name: &'static str) -> impl Iterator<Item = &'r str> {
     let lines = request.headers().get_all(COOKIE).filter_map(|line| line.to_str().ok());
     let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.filter(move |(own, _)| *own == name).map(|(_, value)| value)

@@ -16,6 +16,7 @@ use super::{
     inspector::InspectQuery,
     state::Admin,
     traces::{self, TraceRequest},
+    user_token,
 };
 use crate::{
     clock::unix_ms,
@@ -27,8 +28,9 @@ use crate::{
 };
 
 /// The changes.
-const CHANGES: [&str; 13] = [
+const CHANGES: [&str; 15] = [
     "login",
+    "oidc_login",
     "logout",
     "explain",
     "actions/disconnect",
@@ -41,6 +43,7 @@ const CHANGES: [&str; 13] = [
     "actions/drain",
     "actions/log_level",
     "actions/reload",
+    "actions/try",
 ];
 /// Bytes of a disconnect's reason at most: those of a WebSocket close.
 const REASON_MAX_BYTES: usize = 123;
@@ -91,6 +94,9 @@ pub async fn change(
         Ok(request) => {
             let target = described(&request);
             let result = match caller.check_operator() {
+                Ok(()) if name == "try" => {
+                    user_token::answer(admin, caller, request.user.as_deref(), request.dry_run)
+                }
                 Ok(()) => run(admin, &caller.grant.name, name, &request).await,
                 Err(error) => Err(error),
             };

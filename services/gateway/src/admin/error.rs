@@ -11,7 +11,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use super::throttle::Throttled;
+use super::{oidc::error::OidcError, throttle::Throttled};
 use crate::{event_log::trace::TRACES_MAX, http::body::BodyError, node::cluster::ClusterError};
 
 /// Why a request is refused, or failed.
@@ -29,9 +29,12 @@ pub enum AdminError {
     /// Too many failed logins.
     #[error(transparent)]
     Throttled(#[from] Throttled),
-    /// A password over plain HTTP.
+    /// A login by a provider failed.
+    #[error(transparent)]
+    Oidc(#[from] OidcError),
+    /// A login over plain HTTP.
     #[error(
-        "over plain HTTP a password could be read on its way: use https, or a trusted proxy that says X-Forwarded-Proto: https"
+        "over plain HTTP a login could be read on its way: use https, or a trusted proxy that says X-Forwarded-Proto: https"
     )]
     Insecure,
     /// Not a request of the admin page.
@@ -64,6 +67,16 @@ pub enum AdminError {
     /// As many traces as a cluster has at a time.
     #[error("{} traces are on already: end one, or wait", TRACES_MAX)]
     TooManyTraces,
+    /// The node has no secret to sign tokens of users with.
+    #[error(
+        "token.hmac_secret is not set, and the token of a try is signed with it; keys that only verify cannot sign"
+    )]
+    NoTokenSecret,
+    /// The page has an address of its own, at which no client connects.
+    #[error(
+        "admin.address is set, and clients connect at http.address: the page may connect to its own address only"
+    )]
+    ClientsElsewhere,
     /// Something that the answer needs does not answer.
     #[error("{0}")]
     Unavailable(String),
@@ -83,6 +96,7 @@ impl AdminError {
             Self::WrongKey => "wrong_key",
             Self::LoginFailed => "login_failed",
             Self::Throttled(_) => "too_many_attempts",
+            Self::Oidc(error) => error.code(),
             Self::Insecure => "insecure",
             Self::CrossSite(_) => "cross_site",
             Self::Forbidden(_) => "forbidden",
@@ -94,9 +108,16 @@ impl AdminError {
             Self::Busy => "busy",
             Self::TooManyTails(_) => "too_many_tails",
             Self::TooManyTraces => "too_many_traces",
+            Self::NoTokenSecret => "no_token_secret",
+            Self::ClientsElsewhere => "clients_elsewhere",
             Self::Unavailable(_) => "unavailable",
             Self::Internal => "internal",
         }
+    }
+
+    /// Nothing can be signed yet.
+    pub fn no_cluster_secret() -> Self {
+        Self::Unavailable("the secret of the cluster is not known yet".to_owned())
     }
 
     /// The response.
@@ -107,7 +128,10 @@ impl AdminError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Throttled(Throttled(wait)) => Some(*wait),
-            Self::Busy | Self::TooManyTails(_) | Self::Unavailable(_) => Some(Duration::from_secs(1)),
+            Self::Busy
+            | Self::TooManyTails(_)
+            | Self::Unavailable(_)
+            | Self::Oidc(OidcError::Unavailable) => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -133,7 +157,9 @@ impl ResponseError for AdminError {
             Self::UnknownCall | Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::WrongVerb(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest(_) | Self::FilterRequired => StatusCode::BAD_REQUEST,
+            Self::NoTokenSecret | Self::ClientsElsewhere => StatusCode::CONFLICT,
             Self::Body(error) => error.status(),
+            Self::Oidc(error) => error.status(),
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }

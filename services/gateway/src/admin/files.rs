@@ -77,6 +77,7 @@ static ASSETS: &[AdminAsset] = assets![
     "views/settings.js": SCRIPT,
     "views/slow.js": SCRIPT,
     "views/traces.js": SCRIPT,
+    "views/try.js": SCRIPT,
     "views/user.js": SCRIPT,
 ];
 
@@ -186,10 +187,10 @@ mod tests {
     }
 
     #[test]
-    fn page_and_libraries_are_under_200_kb() {
+    fn page_and_libraries_are_under_240_kb() {
         let total: usize =
             ASSETS.iter().filter(|asset| asset.content_type != TEXT).map(|asset| asset.content.len()).sum();
-        assert!(total < 200 * 1024, "{total} bytes");
+        assert!(total < 240 * 1024, "{total} bytes");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::{
     audit::{AuditRecord, AuditSource},
     error::AdminError,
     inspector::InspectQuery,
+    oidc,
     state::{Admin, AdminScope},
     token::{Grant, TokenBody},
 };
@@ -78,8 +79,14 @@ pub async fn login(
     result?;
     let session = session.ok_or(AdminError::Internal)?;
     let mut response = AdminAnswer::of(described(&session.grant, Some(&session), &admin)).response();
-    set_cookie(scope, request, &session, &mut response).await?;
+    scope.set_cookie(request, &session, &mut response).await?;
     Ok(response)
+}
+
+/// The ways to log in, for the page before a login.
+pub fn methods(admin: &Admin) -> AdminAnswer {
+    let oidc = admin.oidc.as_ref().map(|oidc| json!({"name": oidc.name()}));
+    AdminAnswer::of(json!({"password": admin.password.is_some(), "oidc": oidc}))
 }
 
 /// Verifies a password when its turn has come.
@@ -110,23 +117,6 @@ async fn verify(
     if is_right { Ok(()) } else { Err(AdminError::LoginFailed) }
 }
 
-/// Writes the cookie of a session into a response.
-pub async fn set_cookie(
-    scope: &AdminScope,
-    request: &HttpRequest,
-    session: &TokenBody,
-    response: &mut HttpResponse,
-) -> Result<(), AdminError> {
-    let keys = scope.admin.session_keys().await;
-    let Some(key) = keys.first() else {
-        return Err(AdminError::Unavailable("the secret of the cluster is not known yet".to_owned()));
-    };
-    let token = key.sign(session).map_err(|_| AdminError::Internal)?;
-    let cookie = HeaderValue::from_str(&scope.cookie(request, Some(&token)));
-    response.headers_mut().insert(SET_COOKIE, cookie.map_err(|_| AdminError::Internal)?);
-    Ok(())
-}
-
 /// Ends a session on all nodes.
 pub async fn logout(
     scope: &AdminScope,
@@ -143,6 +133,11 @@ pub async fn logout(
         if let Ok(nodes) = admin.ask(None, &query).await {
             answer = answer.with_nodes(nodes);
         }
+    }
+    let is_by_provider = caller.session.as_ref().is_some_and(|session| session.by_provider);
+    if is_by_provider {
+        let end = oidc::end_session(scope, request).await;
+        answer = answer.with_result("end_session", end.map(|url| Value::from(url.as_str())));
     }
     admin.audit_action(caller, "logout", "", Ok(()), std::time::Duration::ZERO);
     let mut response = answer.response();

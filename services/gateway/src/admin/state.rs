@@ -9,7 +9,8 @@ use rand::Rng as _;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    audit::AuditLog, series::Sampler, sessions::EndedLogins, throttle::LoginThrottle, token::TokenKey,
+    audit::AuditLog, oidc::logins::Oidc, series::Sampler, sessions::EndedLogins, throttle::LoginThrottle,
+    token::TokenKey,
 };
 use crate::{
     node::Node,
@@ -35,6 +36,8 @@ pub struct Admin {
     pub(super) throttle: LoginThrottle,
     pub(super) throttled_lines: LinePace,
     pub(super) ended: EndedLogins,
+    /// Logins by a provider, where one is set.
+    pub(super) oidc: Option<Oidc>,
     pub(super) audit: AuditLog,
     pub(super) sampler: Sampler,
     /// Slots of tails.
@@ -66,6 +69,7 @@ impl Admin {
             throttle: LoginThrottle::default(),
             throttled_lines: LinePace::default(),
             ended: EndedLogins::default(),
+            oidc: settings.oidc.is_on().then(|| Oidc::new(&settings)),
             audit: AuditLog::default(),
             sampler: Sampler::default(),
             tails: Arc::new(Semaphore::new(TAILS_MAX)),
@@ -76,6 +80,15 @@ impl Admin {
 
     /// The keys of sessions; the first one is to sign with. None while the secret of the cluster is not known.
     pub(super) async fn session_keys(&self) -> Vec<TokenKey> {
+        self.keys_by(TokenKey::of_sessions).await
+    }
+
+    /// The keys of logins by a provider that are under way.
+    pub(super) async fn attempt_keys(&self) -> Vec<TokenKey> {
+        self.keys_by(TokenKey::of_attempts).await
+    }
+
+    async fn keys_by(&self, key: fn(&Key, &AdminSettings) -> TokenKey) -> Vec<TokenKey> {
         let secrets = &self.node.secrets;
         if secrets.known().is_empty() && self.own_secret.is_none() {
             secrets.renew().await;
@@ -83,7 +96,7 @@ impl Admin {
         let known = secrets.known();
         let keys = known.iter().map(|secret| secret.key());
         keys.chain(self.own_secret.as_ref().filter(|_| known.is_empty()))
-            .map(|secret| TokenKey::of_sessions(secret, &self.settings))
+            .map(|secret| key(secret, &self.settings))
             .collect()
     }
 }

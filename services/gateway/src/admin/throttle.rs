@@ -21,7 +21,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// Addresses that are remembered; the one that failed first is forgotten for a new one.
 const ADDRESSES: usize = 4096;
-/// Logins that wait for the one under way. More are refused, and may come again in a second.
+/// Logins that wait for those under way. More are refused, and may come again in a second.
 const WAITING: usize = 16;
 /// Pause before a login on a node that sees too many failures.
 const PACE: Duration = Duration::from_secs(1);
@@ -44,18 +44,15 @@ struct Failures {
 /// The limit of logins of one node.
 pub struct LoginThrottle {
     failures: Mutex<Failures>,
-    /// Held by the login whose password is being verified.
-    one: Arc<Semaphore>,
+    /// Held by the logins that are being verified.
+    verified: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
 
+/// One login is verified at a time.
 impl Default for LoginThrottle {
     fn default() -> Self {
-        Self {
-            failures: Mutex::default(),
-            one: Arc::new(Semaphore::new(1)),
-            waiting: Arc::new(Semaphore::new(WAITING)),
-        }
+        Self::new(1)
     }
 }
 
@@ -64,12 +61,21 @@ impl Default for LoginThrottle {
 #[error("too many failed logins; try again in {} s", .0.as_secs())]
 pub struct Throttled(pub Duration);
 
-/// The right to verify one password; the next login has it when this is dropped.
+/// The right to verify one login; the next one has it when this is dropped.
 pub struct LoginTurn {
-    _one: tokio::sync::OwnedSemaphorePermit,
+    _permit: tokio::sync::OwnedSemaphorePermit,
 }
 
 impl LoginThrottle {
+    /// One that has so many logins verified at a time.
+    pub fn new(at_once: usize) -> Self {
+        Self {
+            failures: Mutex::default(),
+            verified: Arc::new(Semaphore::new(at_once)),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+        }
+    }
+
     /// Waits for the turn of a login.
     ///
     /// # Errors
@@ -77,13 +83,14 @@ impl LoginThrottle {
     pub async fn turn(&self, network: Option<ClientNetwork>) -> Result<LoginTurn, Throttled> {
         self.check(network)?;
         let Ok(_waiting) = self.waiting.clone().try_acquire_owned() else { return Err(Throttled(PACE)) };
-        let Ok(one) = self.one.clone().acquire_owned().await else { return Err(Throttled(PACE)) };
+        let verified = self.verified.clone().acquire_owned().await;
+        let Ok(permit) = verified else { return Err(Throttled(PACE)) };
         // Others of its address may have failed while it waited.
         self.check(network)?;
         if self.is_flooded() {
             tokio::time::sleep(PACE).await;
         }
-        Ok(LoginTurn { _one: one })
+        Ok(LoginTurn { _permit: permit })
     }
 
     fn check(&self, network: Option<ClientNetwork>) -> Result<(), Throttled> {

@@ -46,6 +46,9 @@ pub struct TokenBody {
     pub issued_at: u64,
     /// Unix seconds of the last request, to the minute.
     pub seen_at: u64,
+    /// An identity provider has let the person in, and is told of the logout.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_provider: bool,
 }
 
 /// The key of tokens of one kind.
@@ -54,8 +57,34 @@ pub struct TokenKey(Key);
 
 impl TokenKey {
     /// The key of sessions, under one secret of the cluster.
+    /// Settings of logins by a provider are in it too where there are any: who is not let in by new ones has no session either.
     pub fn of_sessions(secret: &Key, settings: &AdminSettings) -> Self {
-        Self::derive(secret, &[b"session", settings.password_hash.as_bytes()])
+        let oidc = &settings.oidc;
+        if !oidc.is_on() {
+            return Self::derive(secret, &[b"session", settings.password_hash.as_bytes()]);
+        }
+        let mut parts: Vec<&[u8]> = vec![b"session of either", settings.password_hash.as_bytes()];
+        let texts = [&oidc.issuer, &oidc.client_id, &oidc.client_secret, &oidc.roles_claim];
+        parts.extend(texts.map(|text| text.as_bytes()));
+        for role in &oidc.roles {
+            let right: &[u8] = if role.contents { b"contents" } else { b"" };
+            parts.extend([role.value.as_bytes(), role.role.name().as_bytes(), right]);
+        }
+        Self::derive(secret, &parts)
+    }
+
+    /// The key of logins by a provider that are under way, under one secret of the cluster.
+    pub fn of_attempts(secret: &Key, settings: &AdminSettings) -> Self {
+        let oidc = &settings.oidc;
+        Self::derive(secret, &[b"oidc attempt", oidc.issuer.as_bytes(), oidc.client_id.as_bytes()])
+    }
+
+    /// A text that only this key makes of another text, for one use.
+    pub fn text_for(&self, use_name: &str, text: &str) -> String {
+        let mut signed = Vec::from(use_name);
+        signed.push(0);
+        signed.extend_from_slice(text.as_bytes());
+        BASE64.encode(sign(&self.0, &signed))
     }
 
     /// The key of commands. The settings that it comes from are never empty together: `admin.enabled` asks for one of them.
@@ -103,7 +132,7 @@ impl TokenBody {
     pub fn new(grant: Grant, now: u64) -> Self {
         let mut id = [0; 16];
         rand::rng().fill_bytes(&mut id);
-        Self { id: BASE64.encode(id), grant, issued_at: now, seen_at: now }
+        Self { id: BASE64.encode(id), grant, issued_at: now, seen_at: now, by_provider: false }
     }
 
     /// The token of a command: it may do all.

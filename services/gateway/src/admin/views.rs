@@ -31,8 +31,10 @@ use crate::{
 /// Lines of the log of all nodes in one answer.
 const LOG_LINES: usize = 1000;
 /// The reads.
-const READS: [&str; 17] = [
+const READS: [&str; 18] = [
     "session",
+    // Answered before anybody is asked who they are ([`super::login::methods`]).
+    "login_methods",
     "overview",
     "nodes",
     "channels",

@@ -1,7 +1,6 @@
 //! `publish` and `broadcast`: from the request to [`crate::node::publish::Publisher::publish`]. `docs/architecture.md` §2.3.
 //!
-//! The pace of a long call: a batch or a broadcast of thousands lets the worker's connections have their turn in between.
-//! Decision record 0027.
+//! A batch or a broadcast of thousands lets the worker's connections have their turn in between: decision record 0027.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 

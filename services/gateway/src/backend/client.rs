@@ -12,7 +12,7 @@ use std::{
 };
 
 use actix_http::{
-    StatusCode, Uri, Version,
+    Method, StatusCode, Uri, Version,
     error::PayloadError,
     header::{self, HeaderMap, HeaderValue},
 };
@@ -179,6 +179,24 @@ impl BackendClient {
         if let Some(answer) = super::simulated::post(&self.0.target.endpoint, &body) {
             return tokio::time::timeout_at(deadline, answer).await.unwrap_or(Err(PostError::Timeout));
         }
+        self.send(Method::POST, headers, body, deadline).await
+    }
+
+    /// As [`Self::post`], with GET and no body.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn get(&self, headers: HeaderMap, deadline: Instant) -> Result<BackendAnswer, PostError> {
+        self.send(Method::GET, headers, Bytes::new(), deadline).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<BackendAnswer, PostError> {
         let began = Instant::now();
         let number = self.0.requests.get() + 1;
         self.0.requests.set(number);
@@ -188,7 +206,8 @@ impl BackendClient {
         if !self.0.is_closing_idle.replace(true) {
             actix_rt::spawn(self.0.clone().close_idle());
         }
-        let answered = trace.run(tokio::time::timeout_at(deadline, self.0.exchange(&client, headers, body)));
+        let answered =
+            trace.run(tokio::time::timeout_at(deadline, self.0.exchange(&client, method, headers, body)));
         match answered.await {
             Ok(Ok(answer)) => Ok(BackendAnswer { took: began.elapsed(), ..answer }),
             Ok(Err(ExchangeError::Post(error))) => Err(error),
@@ -243,10 +262,11 @@ impl TargetClient {
     async fn exchange(
         &self,
         client: &Client,
+        method: Method,
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<BackendAnswer, ExchangeError> {
-        let mut request = client.post(self.uri.clone()).no_decompress();
+        let mut request = client.request(method, self.uri.clone()).no_decompress();
         *request.headers_mut() = headers;
         request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));

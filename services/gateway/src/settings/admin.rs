@@ -9,7 +9,9 @@ use std::{
 use gorani_auth::PasswordHash;
 use serde::{Deserialize, Serialize};
 
-use super::{HttpTlsSettings, cluster::SECRET_MIN_BYTES, error::SettingsError};
+use super::{
+    HttpTlsSettings, cluster::SECRET_MIN_BYTES, error::SettingsError, oidc::OidcSettings, role::AdminRole,
+};
 
 /// Named keys at most.
 const KEYS_MAX: usize = 100;
@@ -24,27 +26,6 @@ const IDLE_SHORTEST: Duration = Duration::from_secs(10);
 /// First parts of paths that the node serves already.
 const TAKEN_PATHS: [&str; 9] =
     ["api", "assets", "close", "connection", "echo", "emulation", "health", "metrics", "stomp"];
-
-/// The right to see, or to act too.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AdminRole {
-    /// Sees.
-    #[default]
-    Viewer,
-    /// Sees and acts.
-    Operator,
-}
-
-impl AdminRole {
-    /// As it is written.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-        }
-    }
-}
 
 /// The admin API and its page.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -72,6 +53,8 @@ pub struct AdminSettings {
     /// Named keys for commands and scripts: `Authorization: Bearer`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<AdminKeySettings>,
+    /// Logins with an identity provider.
+    pub oidc: OidcSettings,
     /// Certificate and key of `admin.address`; when set, it speaks TLS only.
     pub tls: HttpTlsSettings,
 }
@@ -88,6 +71,7 @@ impl Default for AdminSettings {
             session_idle: Duration::from_secs(30 * 60),
             session_max: Duration::from_secs(8 * 3600),
             keys: Vec::new(),
+            oidc: OidcSettings::default(),
             tls: HttpTlsSettings::default(),
         }
     }
@@ -107,6 +91,7 @@ impl fmt::Debug for AdminSettings {
             .field("session_idle", &self.session_idle)
             .field("session_max", &self.session_max)
             .field("keys", &self.keys)
+            .field("oidc", &self.oidc)
             .field("tls", &self.tls)
             .finish()
     }
@@ -169,10 +154,11 @@ impl AdminSettings {
         if (self.enabled || is_open) && !cfg!(feature = "admin") {
             return problem("admin.enabled", "this binary was built without the feature admin");
         }
-        if self.enabled && !is_open && self.password_hash.is_empty() && self.keys.is_empty() {
+        let is_closed = self.password_hash.is_empty() && self.keys.is_empty() && !self.oidc.is_on();
+        if self.enabled && !is_open && is_closed {
             return problem(
                 "admin.enabled",
-                "nobody could get in: set admin.password_hash (gorani password makes it) or a key in admin.keys",
+                "nobody could get in: set admin.password_hash (gorani password makes it), a key in admin.keys, or admin.oidc",
             );
         }
         self.password()?;
@@ -188,6 +174,7 @@ impl AdminSettings {
         if self.session_max > SESSION_LONGEST {
             return problem("admin.session_max", "must be at most 24h");
         }
+        self.oidc.validate()?;
         self.validate_keys()
     }
 

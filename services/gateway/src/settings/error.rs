@@ -86,12 +86,22 @@ const STANDARD_PREFIX: &str = "OTEL_";
 /// Between the parts of a key.
 const SEPARATOR: &str = "__";
 /// Settings that are lists of texts: commas separate them in a variable.
-const LISTS: [&str; 4] =
-    ["api.keys", "client.allowed_origins", "client.personal_channels", "http.trusted_proxies"];
+const LISTS: [&str; 5] = [
+    "admin.oidc.scopes",
+    "api.keys",
+    "client.allowed_origins",
+    "client.personal_channels",
+    "http.trusted_proxies",
+];
 
 /// Settings that are secrets, and do without where they are not set. (An empty API key is refused as any other.)
-const SECRETS: [&str; 4] =
-    ["token.hmac_secret", "broker.redis.password", "cluster.secret", "admin.password_hash"];
+const SECRETS: [&str; 5] = [
+    "token.hmac_secret",
+    "broker.redis.password",
+    "cluster.secret",
+    "admin.oidc.client_secret",
+    "admin.password_hash",
+];
 
 /// The variable of a secret that is set and empty, if there is one.
 pub(super) fn empty_secret(variables: &HashMap<String, String>) -> Option<&str> {

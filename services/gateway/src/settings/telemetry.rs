@@ -14,7 +14,7 @@ use url::Url;
 use super::error::SettingsError;
 
 /// The path of traces below an endpoint.
-const TRACES_PATH: &str = "/v1/traces";
+const TRACES_SUFFIX: &str = "/v1/traces";
 /// The bounds of `telemetry.otlp.timeout`.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 
@@ -100,7 +100,7 @@ impl OtlpSettings {
             (_, false) => ("telemetry.otlp.traces_endpoint", self.traces_endpoint.clone()),
             (false, true) => {
                 let endpoint = self.endpoint.trim_end_matches('/');
-                ("telemetry.otlp.endpoint", format!("{endpoint}{TRACES_PATH}"))
+                ("telemetry.otlp.endpoint", format!("{endpoint}{TRACES_SUFFIX}"))
             }
             (true, true) => return Ok(None),
         };

@@ -15,6 +15,15 @@ use super::{
 const VISIBLE: &[&str] = &[
     "admin.address",
     "admin.enabled",
+    "admin.oidc.ca_pem_file",
+    "admin.oidc.client_id",
+    "admin.oidc.issuer",
+    "admin.oidc.name",
+    "admin.oidc.name_claim",
+    "admin.oidc.redirect_url",
+    "admin.oidc.roles_claim",
+    "admin.oidc.scopes",
+    "admin.oidc.timeout",
     "admin.password_contents",
     "admin.password_role",
     "admin.path",
@@ -207,6 +216,7 @@ const VISIBLE: &[&str] = &[
 /// Settings of which it may be seen whether they are set.
 const SECRET: &[&str] = &[
     "broker.redis.url",
+    "admin.oidc.client_secret",
     "admin.password_hash",
     "api.keys",
     "cluster.secret",
@@ -309,7 +319,9 @@ mod tests {
         let text = format!(
             "[api]\nkeys = ['{MARK}']\n[token]\nhmac_secret = '{MARK}'\nhmac_secret_previous = '{MARK}'\n[cluster]\nsecret = '{MARK}'\n\
              [broker.redis]\nuser = 'u'\npassword = '{MARK}'\n[[stomp.users]]\nname = 'a'\npassword = '{MARK}'\n\
-             [[admin.keys]]\nname = 'a'\nkey = '{MARK}'\n"
+             [[admin.keys]]\nname = 'a'\nkey = '{MARK}'\n\
+             [admin.oidc]\nissuer = 'https://id.test'\nclient_id = 'a'\nclient_secret = '{MARK}'\n\
+             [[admin.oidc.roles]]\nvalue = 'a'\n"
         );
         let settings = Settings::from_text(&text, &HashMap::new()).unwrap();
         let seen = visible(&settings);

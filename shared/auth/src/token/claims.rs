@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{
     InvalidToken, SignError, TOKEN_MAX_BYTES, TokenError,
-    values::{base64_raw, boxed_bool, raw, seconds, subject},
+    values::{AudienceClaim, base64_raw, boxed_bool, raw, seconds, subject},
 };
 
 /// Claims of a connection token.
@@ -209,11 +209,7 @@ impl TokenPayload {
 
     /// True if the `aud` claim names this audience.
     pub(super) fn is_for(&self, audience: &str) -> bool {
-        match &self.audience {
-            None => false,
-            Some(AudienceClaim::One(one)) => one == audience,
-            Some(AudienceClaim::Several(several)) => several.iter().any(|one| one == audience),
-        }
+        self.audience.as_ref().is_some_and(|claim| claim.is_for(audience))
     }
 
     /// The end of what the token allows: `expire_at` takes precedence over `exp`, and 0 there means never.
@@ -263,14 +259,6 @@ impl TokenPayload {
             overrides: self.overrides.unwrap_or_default(),
         })
     }
-}
-
-/// `aud` is one text or a list (RFC 7519 §4.1.3).
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum AudienceClaim {
-    One(String),
-    Several(Vec<String>),
 }
 
 /// A connection token to be signed.

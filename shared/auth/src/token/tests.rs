@@ -4,6 +4,7 @@
 mod algorithms;
 mod claims;
 mod hostile;
+mod id_token;
 mod jwks;
 mod keys;
 mod rotation;

@@ -1,4 +1,5 @@
-//! Values of claims as issuers write them: times, JSON that is passed on, user ids. Read by [`super::claims`].
+//! Values of claims as issuers write them: times, audiences, JSON that is passed on, user ids. Read by [`super::claims`] and
+//! [`super::id_token`].
 //! `docs/protocols/client.md` §10.3 to §10.5.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -14,6 +15,29 @@ pub(super) fn subject<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
         return Ok(Some(json.to_owned()));
     }
     serde_json::from_str(json).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// `aud` is one text or a list (RFC 7519 §4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum AudienceClaim {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl AudienceClaim {
+    /// True if it names this audience.
+    pub(super) fn is_for(&self, audience: &str) -> bool {
+        match self {
+            Self::One(one) => one == audience,
+            Self::Several(several) => several.iter().any(|one| one == audience),
+        }
+    }
+
+    /// True if it names more than one.
+    pub(super) fn is_for_several(&self) -> bool {
+        matches!(self, Self::Several(several) if several.len() > 1)
+    }
 }
 
 /// A time in seconds, whole or with a fraction (RFC 7519 "NumericDate"; Python and PHP send fractions).

@@ -253,12 +253,12 @@ fn bad_claim(token: &str) -> InvalidToken {
     }
 }
 
-fn is_hmac(algorithm: Algorithm) -> bool {
+pub(super) fn is_hmac(algorithm: Algorithm) -> bool {
     matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
 }
 
 /// The library checks the signature and the algorithm; the claims are checked here, by the caller's clock.
-fn signature_only(algorithm: Algorithm) -> Validation {
+pub(super) fn signature_only(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
@@ -269,7 +269,7 @@ fn signature_only(algorithm: Algorithm) -> Validation {
 
 /// The nesting depth of the JSON. `json` is known to be well-formed, so counting brackets outside of strings is
 /// enough.
-fn depth(json: &str) -> usize {
+pub(super) fn depth(json: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut is_escaped) = (false, false);
     for byte in json.bytes() {

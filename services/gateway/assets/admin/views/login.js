@@ -1,22 +1,54 @@
-// The login: one field. Every refusal of the password looks the same.
+// The login: one field, a button that leads to the identity provider, or both. Every refusal of the password looks the same.
 
-import { html, known, session, useRef, useState } from "../base.js";
-import { post } from "../api.js";
+import { html, known, session, useEffect, useRef, useState, useStore } from "../base.js";
+import { get, post } from "../api.js";
 import { Failure, Field } from "../parts.js";
+import { go, route } from "../route.js";
 import { LanguageChoice, ThemeChoice } from "../shell.js";
-import { t } from "../text.js";
+import { t, visible } from "../text.js";
+
+/** The view that was asked for, while the browser is at the provider. A browser that keeps nothing shows the first view afterwards. */
+const ADDRESS = "gorani.address";
+
+/** Opens the view that was asked for before the browser went to the provider. */
+export function reopenView() {
+  try {
+    const address = sessionStorage.getItem(ADDRESS);
+    sessionStorage.removeItem(ADDRESS);
+    if (address) location.hash = address;
+  } catch {
+    // Nothing is kept.
+  }
+}
+
+/** Sends the browser to the provider. It comes back to the page with a session, or with `failed` in its address. */
+async function leave() {
+  const { location: address } = (await post("oidc_login", {})).result;
+  if (!/^https?:$/.test(new URL(address).protocol)) throw new Error(address);
+  try {
+    if (!/^(#\/overview.*)?$/.test(location.hash)) sessionStorage.setItem(ADDRESS, location.hash);
+  } catch {
+    // Nothing is kept.
+  }
+  location.assign(address);
+}
 
 export function Login() {
-  const [error, setError] = useState(null);
+  const { failed, seconds } = useStore(route).query;
+  const [error, setError] = useState(known(failed) ? { code: failed, status: "", retryAfter: seconds } : null);
   const [busy, setBusy] = useState(false);
+  const [ways, setWays] = useState({ password: true, oidc: null });
   const form = useRef();
-  const send = async (event) => {
-    event.preventDefault();
+  useEffect(() => {
+    // A node that does not know the request knows passwords only.
+    get("login_methods").then((answer) => known(answer.result) && setWays(answer.result), () => null);
+  }, []);
+  const attempt = async (login) => {
     setBusy(true);
     setError(null);
+    if (known(failed)) go("overview");
     try {
-      const answer = await post("login", { password: new FormData(form.current).get("password") });
-      if (known(answer.result)) session.set(answer.result);
+      await login();
       return;
     } catch (failure) {
       setError(failure);
@@ -24,13 +56,25 @@ export function Login() {
     }
     setBusy(false);
   };
+  const send = (event) => {
+    event.preventDefault();
+    attempt(async () => {
+      const answer = await post("login", { password: new FormData(form.current).get("password") });
+      if (known(answer.result)) session.set(answer.result);
+    });
+  };
   return html`<main class="login">
     <h1 id="title">${t("login.title")}</h1>
-    <form ref=${form} onSubmit=${send}>
+    <${Failure} error=${error} />
+    ${ways.password &&
+    html`<form ref=${form} onSubmit=${send}>
       <${Field} name="password" type="password" label=${t("login.password")} required autocomplete="current-password" />
-      <${Failure} error=${error} />
       <button type="submit" class="primary" disabled=${busy}>${t("login.send")}</button>
-    </form>
+    </form>`}
+    ${ways.oidc &&
+    html`<button type="button" id="oidc" class=${ways.password ? "" : "primary"} disabled=${busy} onClick=${() => attempt(leave)}>
+      ${t("login.with", { name: visible(ways.oidc.name) })}
+    </button>`}
     <p class="row"><${ThemeChoice} /> <${LanguageChoice} /></p>
   </main>`;
 }
