@@ -117,7 +117,22 @@ for (const { colorScheme, viewport, drained, size, at } of JOURNEYS) {
     await admin.says("#answer", `offset ${offset}`);
     await look("explain");
 
-    // The tail of the channel comes here.
+    // Follows the channel: what is published on another node comes at once.
+    await press(page, "g", "c");
+    await admin.says("main h1", "Channels");
+    await press(page, "/");
+    await keyboard.type(CHANNEL);
+    await press(page, "Enter");
+    await tabTo(page, "#tail");
+    const listens = page.waitForResponse((response) => response.url().includes("/api/tail"));
+    await press(page, "Enter");
+    assert.equal((await listens).status(), 200);
+    await cluster.nodes[drained].publish(CHANNEL, { text: "followed" });
+    const followed = page.locator("main section.card", { has: page.locator("#tail") });
+    await followed.locator("tbody tr", { hasText: "followed" }).waitFor();
+    await look("tail");
+    await press(page, "Enter");
+    await admin.says("#tail", "Start the tail");
 
     // Drains a node and sees it empty.
     await press(page, "g", "n");
