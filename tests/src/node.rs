@@ -188,7 +188,7 @@ impl Node {
         self.address
     }
 
-    /// Where it serves the admin page, metrics and health: `admin.address`, or where it listens.
+    /// The address at which it serves the admin page, metrics and health: `admin.address`, or that of clients.
     pub fn operators(&self) -> SocketAddr {
         self.operators
     }

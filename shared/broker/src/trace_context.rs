@@ -71,7 +71,7 @@ impl fmt::Display for TraceContext {
     }
 }
 
-/// What may stand in a header, and is not too long.
+/// True for a text that may stand in a header, and is not too long.
 fn is_state(state: &str) -> bool {
     state.len() <= TRACESTATE_MAX_BYTES && state.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }

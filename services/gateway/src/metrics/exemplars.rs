@@ -29,7 +29,7 @@ struct BucketExemplar {
     labels: Vec<String>,
     /// The upper bound of the bucket, in seconds.
     bound: f64,
-    /// What stands behind the line.
+    /// The part behind the value of the line.
     text: String,
 }
 

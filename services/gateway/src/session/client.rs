@@ -124,7 +124,7 @@ pub struct ClientSession {
     login_limit: Option<Arc<dyn LoginLimit>>,
     /// Its calls to the backend, where some proxy is configured.
     calls: Option<Box<ClientCalls>>,
-    /// What operators see of it, where the node serves the admin page.
+    /// Its description for operators, where the node serves the admin page.
     activity: Option<Box<ClientActivity>>,
 }
 

@@ -48,7 +48,7 @@ pub const DESTINATION_NAME: &str = "messaging.destination.name";
 pub const BODY_SIZE: &str = "messaging.message.body.size";
 /// `messaging.batch.message_count`: events of a request to an endpoint of hooks.
 pub const BATCH_COUNT: &str = "messaging.batch.message_count";
-/// Who published: `api` or `client`.
+/// The publisher: `api` or `client`.
 pub const SOURCE: &str = "gorani.source";
 /// The offset that the broker gave a publication.
 pub const OFFSET: &str = "gorani.offset";

@@ -21,7 +21,7 @@ pub const ID_TOKEN_MAX_BYTES: usize = 32 * 1024;
 /// Seconds by which the clocks of the provider and of this node may differ.
 const LEEWAY_S: u64 = 30;
 
-/// What an ID token must say.
+/// The claims that an ID token must have.
 #[derive(Debug, Clone, Copy)]
 pub struct ExpectedIdToken<'a> {
     /// The provider, as its discovery document names it.

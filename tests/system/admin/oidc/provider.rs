@@ -30,7 +30,7 @@ pub(super) const CLIENT_SECRET: &str = "secret of the client: +/%=&";
 /// The id of the client, as a form encodes it.
 const CLIENT_ID: &str = "gorani & co";
 
-/// Who signs ID tokens.
+/// The signer of ID tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signing {
     Es256,
@@ -83,7 +83,7 @@ impl Key {
     }
 }
 
-/// What the provider knows of a code that it gave.
+/// The facts that the provider keeps of a code that it gave.
 struct GivenCode {
     challenge: String,
     nonce: String,

@@ -26,7 +26,7 @@ pub struct LoginAttempt {
     begun_at: u64,
 }
 
-/// What only the browser that began a login and the cluster know together.
+/// The secrets that only the browser that began a login and the cluster know together.
 pub struct AttemptSecrets {
     /// Comes back with the browser.
     pub state: String,

@@ -31,7 +31,7 @@ pub struct OpenedSession {
 }
 
 impl OpenedSession {
-    /// What operators see of a client before it has said anything.
+    /// The description for operators of a client that has said nothing yet.
     pub(super) fn description(&self) -> ClientDescription {
         let canonical = |address: SocketAddr| address.ip().to_canonical();
         let address = self.peer.map(canonical);

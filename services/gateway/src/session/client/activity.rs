@@ -1,5 +1,5 @@
-//! What operators see of a client that its session does not need itself. It is kept only where the node serves the admin page.
-//! `docs/admin.md`.
+//! The description of a client for operators, which its session does not need itself. It is kept only where the node serves the
+//! admin page. `docs/admin.md`.
 
 use crate::metrics::commands::CommandKind;
 

@@ -1,4 +1,4 @@
-//! What is sampled, and what becomes of the spans of it.
+//! The choice of traces that are sampled, and the way of their spans.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 use std::time::Duration;
 
