@@ -26,7 +26,14 @@ METRICS ?=
 # `make run-example`: empty for the app, python or node for a backend that is asked and told.
 BACKEND ?=
 
+# Tests of one program at a time, on two cores: most of them wait for a server or a clock.
+RUST_TEST_THREADS ?= 4
+export RUST_TEST_THREADS
+
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# The bench beside the node that it measures. Both are built with the whole workspace, as the tests are: by themselves they would be
+# compiled once more, with other features of their dependencies.
+BENCH = GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani $(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/bench
 # The fuzzers need unstable compiler flags; this allows them on the stable toolchain, for that one command.
 # docker compose v2 where it is, else docker-compose 1.29.
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) \
@@ -34,7 +41,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-tools journeys vendor fmt fmt-check lint check-features layers bench audit compat golden attack turns simulate fuzz doc ci up down
+.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-tools journeys vendor fmt fmt-check lint lint-scripts check-features layers bench audit compat golden attack turns simulate fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -111,12 +118,16 @@ lint: ## clippy on every target, and the licences and sources of all dependencie
 		echo "lint: cargo-deny is not installed, so bans, licences and sources were NOT checked (cargo install --locked cargo-deny)"; \
 	fi
 
+lint-scripts: test-tools ## names that the JavaScript and Python of the project use and do not have, or have and do not use
+	tests/e2e/node_modules/.bin/biome lint --error-on-warnings
+	tests/e2e/.venv/bin/python -m pyflakes $$(find services tests -name '*.py' -not -path '*/.venv/*' -not -path '*/node_modules/*')
+
 check-features: ## that the node builds without its optional parts, the admin API, `gorani top` and traces
 	$(CARGO) check --locked --workspace --no-default-features
 	$(CARGO) check --locked --workspace --no-default-features --features gorani/admin
 
 layers: ## the direction of the dependencies, between crates, rooms and files; type names and words that are not to be used
-	$(CARGO) run --quiet --locked -p gorani-tests --bin layers -- $(LAYERS_ARGS)
+	$(CARGO) run --quiet --locked --bin layers -- $(LAYERS_ARGS)
 
 # BENCH_ARGS="crowd --write": 5 nodes of 19,000 connections each receive a broadcast; crowd --million: 53 nodes, 1,001,700
 # connections, about 11 GB of memory. BENCH_ARGS="storm --write": nodes with 19,000 clients each are killed, and all clients
@@ -125,14 +136,12 @@ layers: ## the direction of the dependencies, between crates, rooms and files; t
 # work queue per second, through Redis with one and three nodes, and with the embedded broker. BENCH_ARGS="--only instructions
 # --repeats 1 --old <binary>": instructions per delivery and request, by valgrind, beside a node from before a change.
 bench: ## measure fan-out, memory, set-up, publishing and latency beside the stock actors; with --write also figures (release build)
-	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
-	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
-		$(CARGO) run --profile $(BENCH_PROFILE) --locked -p gorani-tests --bin bench -- $(BENCH_ARGS)
+	$(CARGO) build --profile $(BENCH_PROFILE) --locked --workspace --bins
+	$(BENCH) $(BENCH_ARGS)
 
 audit: ## break a cluster in every way while it is under load, and count what is lost, doubled or reordered (AUDIT_ARGS=--brief)
-	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
-	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
-		$(CARGO) run --profile $(BENCH_PROFILE) --locked -p gorani-tests --bin bench -- audit $(AUDIT_ARGS)
+	$(CARGO) build --profile $(BENCH_PROFILE) --locked --workspace --bins
+	$(BENCH) audit $(AUDIT_ARGS)
 
 # The version whose nodes this one must run with in one cluster: that of the last release. COMPAT_BIN names its binary where there is
 # one already. In the tests of clusters every second node is of that version; COMPAT_FIRST says which version the first node has. The
@@ -153,8 +162,7 @@ $(COMPAT_DIR)/gorani:
 
 compat: $(COMPAT_BIN) ## this version and the last one in one cluster: its tests, rolled forward and back under load, and what the last one wrote
 	$(CARGO) build --profile $(BENCH_PROFILE) --locked --workspace --bins
-	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
-		$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/bench audit --mixed $(abspath $(COMPAT_BIN)) $(AUDIT_ARGS)
+	$(BENCH) audit --mixed $(abspath $(COMPAT_BIN)) $(AUDIT_ARGS)
 	for first in $(COMPAT_FIRST); do \
 		GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani GORANI_OTHER_BIN=$(abspath $(COMPAT_BIN)) GORANI_FIRST=$$first \
 			$(CARGO) test --workspace --locked --test system -- $(COMPAT_TESTS) || exit 1; \
@@ -169,9 +177,8 @@ golden: $(COMPAT_BIN) ## write the files of a version that is being released, fo
 		$(CARGO) test --workspace --locked --test system -- --ignored the_files_of_a_released_version_are_written
 
 attack: ## hostile clients from ten addresses against a cluster under load; what honest clients notice (ATTACK_ARGS=--brief)
-	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
-	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
-		$(CARGO) run --profile $(BENCH_PROFILE) --locked -p gorani-tests --bin bench -- attack $(ATTACK_ARGS)
+	$(CARGO) build --profile $(BENCH_PROFILE) --locked --workspace --bins
+	$(BENCH) attack $(ATTACK_ARGS)
 
 turns: ## hostile input against a release build: no turn of a worker over 5 ms (best on a machine with nothing else to do)
 	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
@@ -186,15 +193,15 @@ else
 	SEEDS=$(SEEDS) $(CARGO) test --profile $(BENCH_PROFILE) --locked -p gorani --lib simulation::nothing -- --nocapture
 endif
 
+# As many at a time as there are cores; the output of each is printed when it ends.
 fuzz: ## run every fuzz target for FUZZ_SECONDS (30), from its seeds and what it found before
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
-	@targets=$$($(FUZZ) list --fuzz-dir tests/fuzz); \
-	for target in $$targets; do \
-		echo "fuzz: $$target, $(FUZZ_SECONDS) s"; \
-		mkdir -p tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target; \
-		$(FUZZ) run --fuzz-dir tests/fuzz $(FUZZ_FLAGS) $$target tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target -- \
-			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0; \
-	done
+	$(FUZZ) build --fuzz-dir tests/fuzz $(FUZZ_FLAGS)
+	@$(FUZZ) list --fuzz-dir tests/fuzz | xargs -P "$$(nproc)" -I TARGET bash -c '\
+		mkdir -p tests/fuzz/corpus/TARGET tests/fuzz/seeds/TARGET; \
+		output=$$($(FUZZ) run --fuzz-dir tests/fuzz $(FUZZ_FLAGS) TARGET tests/fuzz/corpus/TARGET tests/fuzz/seeds/TARGET -- \
+			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0 2>&1); result=$$?; \
+		printf "fuzz: TARGET, $(FUZZ_SECONDS) s\n%s\n" "$$output"; exit $$result'
 
 # With the private parts, so links to them lead somewhere: the readers are those who change the code.
 doc: ## the documentation of the code; a warning is an error
@@ -204,6 +211,7 @@ doc: ## the documentation of the code; a warning is an error
 ci: ## all of the above checks, as the build machine runs them
 	$(MAKE) fmt-check
 	$(MAKE) lint
+	$(MAKE) lint-scripts
 	$(MAKE) check-features
 	$(MAKE) layers
 	$(MAKE) doc

@@ -185,7 +185,7 @@ fn run(flags: &Flags) -> io::Result<()> {
     // Built before anything is pinned or timed.
     gorani_tests::binary::node();
     if old.is_none() {
-        gorani_tests::binary::built("gorani-tests", "stock");
+        gorani_tests::binary::built("stock");
     }
     if pinned {
         pin_to_core(server::CLIENT_CORE);

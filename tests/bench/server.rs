@@ -67,18 +67,23 @@ impl Server {
     pub(crate) fn start(kind: Kind, how: Start) -> Self {
         if let (Kind::Stock, Some(old)) = (kind, how.old) {
             let node = on_server_core(how.pinned, || Node::start_program(old, gateway_settings()));
-            return Self { kind: Kind::Gateway, running: Running::Gateway(node) };
+            return Self::of_node(node);
         }
         // Built before this thread is pinned, or the compiler would be as well.
         let program = match kind {
             Kind::Gateway => binary::node(),
-            Kind::Stock => binary::built("gorani-tests", "stock"),
+            Kind::Stock => binary::built("stock"),
         };
         let running = on_server_core(how.pinned, || match kind {
             Kind::Gateway => Running::Gateway(Node::start(gateway_settings())),
             Kind::Stock => Running::Stock(Stock::start(Command::new(program), how.shared_text)),
         });
         Self { kind, running }
+    }
+
+    /// A node that was started with settings of its own.
+    pub(crate) fn of_node(node: Node) -> Self {
+        Self { kind: Kind::Gateway, running: Running::Gateway(node) }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -67,12 +67,7 @@ test("a wrong password is refused, a right one opens every node, and the logout 
 
 test("every view shows the live cluster: no violation, no other origin, nothing for axe, no sideways scrolling at 360", async () => {
   for (const [colorScheme, viewport] of [["light", { width: 1280, height: 820 }], ["dark", { width: 360, height: 640 }]]) {
-    const prepare = (page) =>
-      page.addInitScript(() => {
-        globalThis.violations = [];
-        addEventListener("securitypolicyviolation", (event) => globalThis.violations.push(event.violatedDirective));
-      });
-    const admin = await login({ colorScheme, viewport, prepare });
+    const admin = await login({ colorScheme, viewport });
     await admin.view("users/user-1");
     await admin.page.locator("main tbody tr").first().waitFor();
     const client = (await admin.page.locator("main tbody th a").first().getAttribute("title")) ?? "";
@@ -86,7 +81,7 @@ test("every view shows the live cluster: no violation, no other origin, nothing 
       const name = { [`channels/${CHANNEL}`]: "channel", [`connections/${client}`]: "connection" }[view];
       if (name && viewport.width > 1000) await picture(admin, name);
     }
-    assert.deepEqual(await admin.page.evaluate(() => globalThis.violations), []);
+    assert.deepEqual(await admin.violations(), []);
     assert.deepEqual([...new Set(admin.requests.map((request) => new URL(request).origin))], [cluster.url]);
     assert.deepEqual(admin.problems, []);
     await admin.close();

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { AdminWindow, VIEWS } from "./support/admin_browser.js";
+import { VIEWS } from "./support/admin_browser.js";
 import { HOSTILE } from "./support/admin_answers.js";
 import { PASSWORD, login, startAdminCluster } from "./support/admin_cluster.js";
 import { startBrowser } from "./support/browser.js";

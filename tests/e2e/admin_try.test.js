@@ -1,38 +1,19 @@
 // The view that connects as a user: what is sent and received is shown as it travels, and nothing of it is run.
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, test } from "node:test";
+import { beforeEach, test } from "node:test";
 
-import { AdminWindow } from "./support/admin_browser.js";
 import { HOSTILE } from "./support/admin_answers.js";
-import { FakeAdmin } from "./support/admin_fake.js";
-import { startBrowser } from "./support/browser.js";
+import { fakeAdminSuite } from "./support/admin_fake.js";
 
 const TOKEN = "header.payload.signature";
-let fake;
-let browser;
-before(async () => {
-  fake = await FakeAdmin.start();
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.close();
-  await fake?.stop();
-});
+const suite = fakeAdminSuite();
 beforeEach(() => {
-  fake.reset();
-  fake.answers["actions/try"] = ({ user }) => ({ result: { user, token: TOKEN, endpoint: "../connection/websocket", expires_at: Date.now() + 300_000 } });
+  suite.fake.answers["actions/try"] = ({ user }) => ({ result: { user, token: TOKEN, endpoint: "../connection/websocket", expires_at: Date.now() + 300_000 } });
 });
 
 const open = async () => {
-  const admin = await AdminWindow.open(browser, fake.url, {
-    view: "try",
-    prepare: (page) =>
-      page.addInitScript(() => {
-        globalThis.violations = [];
-        addEventListener("securitypolicyviolation", (event) => globalThis.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
-      }),
-  });
+  const admin = await suite.open({ view: "try" });
   await admin.page.locator("#field-user").waitFor();
   return admin;
 };
@@ -44,7 +25,7 @@ const connect = async (admin) => {
 
 test("a user's connection is opened with the token of the node, and each frame is a row", async () => {
   const received = [];
-  fake.client = (socket, text) => {
+  suite.fake.client = (socket, text) => {
     received.push(text);
     const command = JSON.parse(text);
     if (command.connect) socket.send(`{"id":1,"connect":{"client":"c-1","token":"${TOKEN}","ping":25}}\n{}`);
@@ -70,25 +51,25 @@ test("a user's connection is opened with the token of the node, and each frame i
     { id: 4, unsubscribe: { channel: "chat:lobby" } },
   ]);
   assert.ok(!(await admin.page.content()).includes(TOKEN), "the token is shown");
-  assert.deepEqual(fake.posts.map(({ name, body }) => [name, body]), [["actions/try", { user: "42" }]]);
+  assert.deepEqual(suite.fake.posts.map(({ name, body }) => [name, body]), [["actions/try", { user: "42" }]]);
   assert.deepEqual(await admin.audit(), []);
   assert.equal(await admin.overflow(), 0);
   // Who leaves the view leaves the connection.
   await admin.page.evaluate(() => (location.hash = "#/slow"));
   await admin.says("main h1", "Slow consumers");
-  while (fake.clients.clients.size > 0) await new Promise((resolve) => [...fake.clients.clients][0].once("close", resolve));
-  assert.deepEqual(await admin.page.evaluate(() => globalThis.violations), []);
+  while (suite.fake.clients.clients.size > 0) await new Promise((resolve) => [...suite.fake.clients.clients][0].once("close", resolve));
+  assert.deepEqual(await admin.violations(), []);
   assert.deepEqual(admin.problems, []);
   await admin.close();
 });
 
 test("a node without a secret, a closed connection and data that are no JSON are told in words", async () => {
   const admin = await open();
-  fake.failures["actions/try"] = { status: 409, code: "no_token_secret" };
+  suite.fake.failures["actions/try"] = { status: 409, code: "no_token_secret" };
   await connect(admin);
   await admin.says("main .note.bad", "token.hmac_secret");
-  fake.failures = {};
-  fake.client = (socket, text) => (text.includes("publish") ? socket.close(3500, "invalid token") : socket.send('{"id":1,"connect":{}}'));
+  suite.fake.failures = {};
+  suite.fake.client = (socket, text) => (text.includes("publish") ? socket.close(3500, "invalid token") : socket.send('{"id":1,"connect":{}}'));
   await connect(admin);
   await admin.says("#try-state", "Connected");
   await admin.page.fill("#field-to", "a");
@@ -104,7 +85,7 @@ test("a node without a secret, a closed connection and data that are no JSON are
 });
 
 test("a thousand frames keep 500 rows and count the others", async () => {
-  fake.client = (socket, text) => {
+  suite.fake.client = (socket, text) => {
     if (!text.includes("connect")) return;
     socket.send('{"id":1,"connect":{}}');
     for (let number = 0; number < 1000; number += 1) socket.send(`{"push":{"channel":"a","pub":{"data":${number}}}}`);
@@ -117,8 +98,8 @@ test("a thousand frames keep 500 rows and count the others", async () => {
 });
 
 test("who may not see contents is told so and connects as nobody", async () => {
-  fake.session.contents = false;
-  const admin = await AdminWindow.open(browser, fake.url, { view: "try" });
+  suite.fake.session.contents = false;
+  const admin = await suite.open({ view: "try" });
   await admin.says("main .note", "role operator");
   assert.equal(await admin.page.locator("#try-connect").count(), 0);
   await admin.close();

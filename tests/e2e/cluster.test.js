@@ -8,6 +8,7 @@ import SockJS from "sockjs-client";
 
 import { Clients, collect, next, subscribe } from "./support/client.js";
 import { Cluster } from "./support/cluster.js";
+import { only } from "./support/sockjs.js";
 import { sign } from "./support/token.js";
 
 const RECOVER = { recoverable: true, positioned: true };
@@ -31,7 +32,7 @@ const WAYS = [
 
 function connect(way, user, { url } = cluster, more = {}) {
   const options = { ...more, emulationEndpoint: `${url}/emulation`, eventsource: EventSource, sockjs: SockJS, token: sign({ sub: user }) };
-  if (way.sockjs) options.sockjsOptions = { transports: [way.sockjs] };
+  if (way.sockjs) options.sockjsOptions = only(way.sockjs);
   return clients.connect([{ transport: way.transport, endpoint: url + way.path }], options);
 }
 

@@ -54,7 +54,7 @@ for (const kind of KINDS) {
 
     await t.test("it reads nothing whose signature is wrong, late or missing", async () => {
       const now = Math.floor(Date.now() / 1000);
-      for (const sign of [{ key: Buffer.from("another key") }, { at: now - 301 }, { at: now + 301 }]) {
+      for (const sign of [{ key: Buffer.from("another key") }, { at: now - 310 }, { at: now + 310 }]) {
         assert.equal((await backend.ask("hooks", { events: [came("x", "Eve")] }, { sign })).status, 401);
       }
       const missing = { "webhook-signature": "" };

@@ -14,7 +14,7 @@ import { startBrowser } from "./support/browser.js";
 import { Clients, collect, subscribe } from "./support/client.js";
 import { Cluster } from "./support/cluster.js";
 import { startNode } from "./support/node.js";
-import { tryTransport, UNICODE, WITHIN } from "./support/sockjs.js";
+import { only, tryTransport, UNICODE, WITHIN } from "./support/sockjs.js";
 
 const library = readFileSync(createRequire(import.meta.url).resolve("sockjs-client/dist/sockjs.min.js"));
 const clients = new Clients();
@@ -103,7 +103,7 @@ test("the balancer spread the requests, and the nodes took them to their session
 for (const transport of ["websocket", "xhr-streaming", "xhr-polling"]) {
   test(`the SDK subscribes, publishes and receives in order over SockJS's ${transport}`, async () => {
     const endpoint = [{ transport: "sockjs", endpoint: `${node.url}/connection/sockjs` }];
-    const client = await clients.connect(endpoint, { sockjs: SockJS, sockjsOptions: { transports: [transport] } });
+    const client = await clients.connect(endpoint, { sockjs: SockJS, sockjsOptions: only(transport) });
     assert.equal(client.identity.transport, `sockjs-${transport}`);
     const sub = await subscribe(client, `open:sockjs-${transport}`);
     const offsets = collect(sub, "publication", ({ offset }) => offset);

@@ -8,6 +8,7 @@ import SockJS from "sockjs-client";
 import WebSocket from "ws";
 
 import { startNode } from "./support/node.js";
+import { only } from "./support/sockjs.js";
 import { inSeconds, sign } from "./support/token.js";
 
 Object.assign(globalThis, { WebSocket });
@@ -211,7 +212,7 @@ test("bad credentials are refused", async () => {
 
 for (const transport of ["websocket", "xhr-streaming", "xhr-polling"]) {
   test(`over SockJS, ${transport}, a client subscribes, sends and says goodbye`, async () => {
-    const webSocketFactory = () => new SockJS(`http://127.0.0.1:${node.port}/stomp/sockjs`, null, { transports: [transport] });
+    const webSocketFactory = () => new SockJS(`http://127.0.0.1:${node.port}/stomp/sockjs`, null, only(transport));
     const { client } = await connected({ brokerURL: undefined, webSocketFactory });
     const { next } = await subscribed(client, "/topic/open:sockjs");
     client.publish({ destination: "/topic/open:sockjs", body: "고라니\n\"deer\"" });

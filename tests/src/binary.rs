@@ -23,12 +23,12 @@ thread_local! {
     static STARTED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The node's binary: `GORANI_BIN`, or a build of package `gorani` in the profile of the running executable.
+/// The node's binary: `GORANI_BIN`, or a build of `gorani` in the profile of the running executable.
 ///
 /// # Panics
 /// If the variable names no file, or the build fails.
 pub fn node() -> PathBuf {
-    named(NODE_BINARY_VARIABLE).unwrap_or_else(|| built("gorani", "gorani"))
+    named(NODE_BINARY_VARIABLE).unwrap_or_else(|| built("gorani"))
 }
 
 /// The binary of another version.
@@ -62,11 +62,12 @@ fn named(variable: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// Builds the binary `name` of the workspace member `package`, once per process, and returns its path.
+/// Builds the binary `name`, once per process, and returns its path. With the whole workspace: its package by itself would be compiled
+/// once more, with other features of its dependencies.
 ///
 /// # Panics
 /// If cargo cannot be started or the build fails; cargo's own words are on standard error by then.
-pub fn built(package: &str, name: &str) -> PathBuf {
+pub fn built(name: &str) -> PathBuf {
     static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     // Held during the build: of several tests that start at once, one builds and the others wait for it.
     let mut built = BUILT.lock().unwrap();
@@ -76,13 +77,13 @@ pub fn built(package: &str, name: &str) -> PathBuf {
     let profile_dir = profile_dir();
     let target_dir = profile_dir.parent().expect("a profile directory lies in a target directory");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace()).args(["build", "--quiet", "--package", package, "--bin", name]);
+    cargo.current_dir(workspace()).args(["build", "--quiet", "--workspace", "--bin", name]);
     cargo.arg("--target-dir").arg(target_dir);
     if profile_dir.ends_with("release") {
         cargo.arg("--release");
     }
     let status = cargo.status().expect("cargo can be started");
-    assert!(status.success(), "building {package} failed");
+    assert!(status.success(), "building {name} failed");
     let path = profile_dir.join(name);
     built.insert(name.to_owned(), path.clone());
     path

@@ -30,11 +30,18 @@ export const VIEWS = [
   "audit",
 ];
 
+/** Runs before any script of the page: keeps what the content security policy refuses. */
+const noteViolations = () => {
+  globalThis.violations = [];
+  addEventListener("securitypolicyviolation", (event) => globalThis.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+};
+
 export class AdminWindow {
   static async open(browser, url, { view = "", prepare, ...options } = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 820 }, locale: "en-US", ...options });
     const admin = new AdminWindow(context, await context.newPage(), url);
     if (process.env.SLOW) await (await context.newCDPSession(admin.page)).send("Emulation.setCPUThrottlingRate", { rate: Number(process.env.SLOW) });
+    await admin.page.addInitScript(noteViolations);
     await prepare?.(admin.page);
     await admin.page.goto(`${url}${view && `#/${view}`}`);
     return admin;
@@ -86,6 +93,11 @@ export class AdminWindow {
       return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 160)} ${node.failureSummary}`));
     });
     return found;
+  }
+
+  /** What the content security policy refused, one line each. */
+  violations() {
+    return this.page.evaluate(() => globalThis.violations);
   }
 
   /** Pixels by which the page is wider than the window. */

@@ -4,11 +4,14 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
+import { after, before, beforeEach } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { WebSocketServer } from "ws";
 
+import { AdminWindow } from "./admin_browser.js";
 import { answers } from "./admin_answers.js";
+import { startBrowser } from "./browser.js";
 
 const assets = fileURLToPath(new URL("../../../services/gateway/assets/admin/", import.meta.url));
 const source = readFileSync(fileURLToPath(new URL("../../../services/gateway/src/admin/files.rs", import.meta.url)), "utf8");
@@ -95,4 +98,19 @@ export class FakeAdmin {
     this.server.closeAllConnections();
     this.server.close();
   }
+}
+
+/** For the tests of one file: a node of their own (`suite.fake`), which is as at the start before each test, and windows of one browser. */
+export function fakeAdminSuite() {
+  const suite = { open: (options) => AdminWindow.open(suite.browser, suite.fake.url, options) };
+  before(async () => {
+    suite.fake = await FakeAdmin.start();
+    suite.browser = await startBrowser();
+  });
+  after(async () => {
+    await suite.browser?.close();
+    await suite.fake?.stop();
+  });
+  beforeEach(() => suite.fake.reset());
+  return suite;
 }

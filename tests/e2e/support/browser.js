@@ -6,12 +6,12 @@ import { chromium } from "playwright-core";
 
 const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
-/** Starts the browser of GORANI_CHROMIUM, or the first one that is installed. */
-export async function startBrowser() {
+/** Starts the browser of GORANI_CHROMIUM, or the first one that is installed. `more`: further arguments of it. */
+export async function startBrowser(...more) {
   const executablePath = process.env.GORANI_CHROMIUM || PLACES.find(existsSync);
   if (!executablePath) throw new Error("no Chromium: install it, or name it in GORANI_CHROMIUM");
   // A sandbox inside a build container, as root, does not start; only our own page is opened here.
-  return chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  return chromium.launch({ executablePath, args: ["--no-sandbox", ...more] });
 }
 
 /** A visitor: a browser window of its own, with what went wrong in it. */

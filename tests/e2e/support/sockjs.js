@@ -3,6 +3,12 @@
 /** Milliseconds that one case may take; a debug build on a busy machine is slow. */
 export const WITHIN = 30_000;
 
+/**
+ * Options of a SockJS client that has this transport alone. By itself it gives a transport up after a time computed from its first
+ * request, in which a busy machine may not answer, and then there is no other to go on with.
+ */
+export const only = (transport) => ({ transports: [transport], timeout: WITHIN });
+
 /** Texts that proxies, browsers or parsers are known to break. */
 export const UNICODE = [
   "",
@@ -18,7 +24,7 @@ export const UNICODE = [
  */
 export async function tryTransport({ SockJS, url, transport, unicode, within }) {
   const problems = [];
-  const open = (path) => new SockJS(`${url}${path}`, null, { transports: [transport] });
+  const open = (path) => new SockJS(`${url}${path}`, null, { transports: [transport], timeout: within });
   const inTime = (what, run) =>
     new Promise((resolve) => {
       const timer = setTimeout(() => resolve(problems.push(`${what}: not within ${within} ms`)), within);

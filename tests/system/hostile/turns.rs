@@ -1,7 +1,12 @@
 //! The input of one client does not hold its worker: what would take long is cut into turns, and others have theirs in
 //! between. The node counts turns that are long; each input here would be one by itself.
 
-use std::{io::Write, thread, time::Duration};
+use std::{
+    io::Write,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use flate2::{Compression, write::DeflateEncoder};
 use gorani_tests::{
@@ -24,6 +29,8 @@ const LONG_SECONDS_IN_DEBUG: &str = "0.05";
 /// How often each input is played. On a machine with much to do, the kernel stops a worker within its turn now and then; an
 /// input that holds it does so every time.
 const ROUNDS: u64 = 6;
+/// One input is played at a time: several would take the cores from one another, and a turn's time is that of the clock.
+static ALONE: Mutex<()> = Mutex::new(());
 /// Turns are added to the metrics once a second.
 const COUNTED_WITHIN: Duration = Duration::from_secs(20);
 
@@ -65,6 +72,7 @@ fn long_turns(node: &Node) -> u64 {
 
 /// Plays an input again and again, and checks that it does not make a long turn each time.
 fn is_cut(node: &Node, mut input: impl FnMut()) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = long_turns(node);
     for _ in 0..ROUNDS {
         input();
