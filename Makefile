@@ -20,6 +20,8 @@ AUDIT_ARGS ?=
 ATTACK_ARGS ?=
 # Arguments of the check of layers: --write takes what is gone from its lists of exceptions, --explain tells where each comes from.
 LAYERS_ARGS ?=
+# `make test-keycloak`: docs/keycloak.md names it too.
+KEYCLOAK_VERSION ?= 26.7.3
 # `make up`: how many nodes, and METRICS=1 for Prometheus and Grafana beside them.
 NODES ?= 3
 METRICS ?=
@@ -41,7 +43,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-tools journeys vendor fmt fmt-check lint lint-scripts check-features layers bench audit compat golden attack turns simulate fuzz doc ci up down
+.PHONY: help run run-example build deb test test-rust test-e2e test-java test-spring test-keycloak test-tools journeys vendor fmt fmt-check lint lint-scripts check-features layers bench audit compat golden attack turns simulate fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -94,6 +96,11 @@ test-java: test-tools build ## the Java SDK from Maven, which is that of Android
 test-spring: test-tools build ## Spring's STOMP client, and a Spring Boot application with a broker relay (Java 17, Maven)
 	@tests/spring/tools.sh
 	cd tests/spring && GORANI_BIN=$(TARGET_DIR)/debug/gorani mvn -q -B test
+
+test-keycloak: test-tools build ## logins to the admin page by a real Keycloak, by the steps of its document (Java 17, Maven; downloads 160 MB)
+	@tests/spring/tools.sh
+	@tests/e2e/keycloak/tools.sh $(KEYCLOAK_VERSION) $(TARGET_DIR)/keycloak
+	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani KEYCLOAK_HOME=$(TARGET_DIR)/keycloak/keycloak-$(KEYCLOAK_VERSION) node --test keycloak/logins.js
 
 test-tools: ## install what the tests need and the machine lacks
 	@tests/e2e/tools.sh

@@ -143,6 +143,9 @@ pub async fn logout(
     let mut response = answer.response();
     let cookie = HeaderValue::from_str(&scope.cookie(request, None));
     response.headers_mut().insert(SET_COOKIE, cookie.map_err(|_| AdminError::Internal)?);
+    if is_by_provider {
+        oidc::forget_id_token(scope, request, &mut response)?;
+    }
     Ok(response)
 }
 

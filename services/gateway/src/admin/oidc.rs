@@ -1,12 +1,13 @@
 //! Logins with an identity provider: OpenID Connect, the code flow with PKCE, on the server. The page only sends the browser to the
-//! provider and gets it back; codes, tokens and the client's secret are never in it. `docs/admin.md`; decision record 69.
+//! provider and gets it back; codes and the client's secret are never in it. `docs/admin.md`; decision record 69.
 //!
 //! [`begin`] makes an [`attempt`] and the address of the [`provider`]; [`mod@callback`] takes the browser back, exchanges the code, checks
-//! the ID token, and gives the [`rights`] of its claims a session as a password does.
+//! the ID token, and gives the [`rights`] of its claims a session as a password does. The logout shows the provider that token ([`hint`]).
 
 pub mod attempt;
 mod callback;
 pub mod error;
+mod hint;
 pub mod logins;
 mod provider;
 pub mod rights;
@@ -58,7 +59,21 @@ fn origin(scope: &AdminScope, request: &HttpRequest) -> String {
 
 /// The address at the provider that ends the person's session there too; none where the provider has none or does not answer.
 pub async fn end_session(scope: &AdminScope, request: &HttpRequest) -> Option<Url> {
-    scope.admin.oidc.as_ref()?.end_session(&origin(scope, request)).await
+    let oidc = scope.admin.oidc.as_ref()?;
+    oidc.end_session(&origin(scope, request), hint::of_request(scope, request)).await
+}
+
+/// Has the browser forget the ID token of a session that has ended.
+///
+/// # Errors
+/// The header `Host` is no host.
+pub fn forget_id_token(
+    scope: &AdminScope,
+    request: &HttpRequest,
+    response: &mut HttpResponse,
+) -> Result<(), AdminError> {
+    let redirect_url = configured(scope)?.redirect_url(&origin(scope, request))?;
+    hint::forget(scope, request, &redirect_url, response)
 }
 
 fn configured(scope: &AdminScope) -> Result<&Oidc, AdminError> {
@@ -159,8 +174,9 @@ async fn finish(
     let turn = oidc.throttle.turn(network).await.inspect_err(|_| {
         scope.admin.node.metrics.count_refused("admin_login_throttled");
     })?;
-    let grant = verified(scope, oidc, request, person).await;
-    match &grant {
+    let redirect_url = oidc.redirect_url(&origin(scope, request))?;
+    let verified = verified(scope, oidc, request, &redirect_url, person).await;
+    match &verified {
         Ok(_) => oidc.throttle.succeeded(network),
         Err(AdminError::Oidc(error)) if error.is_failed_login() => {
             oidc.throttle.failed(network);
@@ -169,20 +185,22 @@ async fn finish(
         Err(_) => {}
     }
     drop(turn);
-    let grant = grant?;
+    let (grant, id_token) = verified?;
     let session = TokenBody { by_provider: true, ..TokenBody::new(grant.clone(), unix_ms() / 1000) };
     let mut response = callback::success();
     scope.set_cookie(request, &session, &mut response).await?;
+    hint::keep(scope, request, &redirect_url, &id_token, &mut response)?;
     Ok((grant, response))
 }
 
-/// The right of the person who came back.
+/// The right of the person who came back, and their ID token.
 async fn verified(
     scope: &AdminScope,
     oidc: &Oidc,
     request: &HttpRequest,
+    redirect_url: &Url,
     person: &mut LoginName,
-) -> Result<Grant, AdminError> {
+) -> Result<(Grant, String), AdminError> {
     let query = CallbackQuery::parse(request.query_string()).ok_or(OidcError::State)?;
     let keys = scope.admin.attempt_keys().await;
     let (name, _) = cookie_name(scope, request);
@@ -204,11 +222,11 @@ async fn verified(
         tracing::warn!(error = provider::for_log(&query.error), "the identity provider has let nobody in");
         return Err(OidcError::Denied.into());
     }
-    let redirect_url = oidc.redirect_url(&origin(scope, request))?;
-    let claims = oidc.claims(&query.code, &redirect_url, &secrets).await?;
+    let (claims, id_token) = oidc.claims(&query.code, redirect_url, &secrets).await?;
     person.who = rights::name(&oidc.settings, &claims);
     rights::subject(&claims).clone_into(&mut person.subject);
-    Ok(rights::grant(&oidc.settings, &claims).ok_or(OidcError::NoRole)?)
+    let grant = rights::grant(&oidc.settings, &claims).ok_or(OidcError::NoRole)?;
+    Ok((grant, id_token))
 }
 
 /// Name of the cookie of a login that is under way, and its flag.

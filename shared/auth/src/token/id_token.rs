@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 
 use super::{
     AuthSettingsError, TOKEN_MAX_JSON_DEPTH,
-    key::{VerifyingKey, parse},
+    key::{RSA_ALGORITHMS_OF_ID_TOKENS, VerifyingKey, parse},
     values::{AudienceClaim, seconds},
     verifier::{depth, is_hmac, signature_only},
 };
@@ -45,7 +45,9 @@ pub enum IdTokenError {
     #[error("it is no JWT")]
     Malformed,
     /// `alg` is none, symmetric, unknown, or not one of its key.
-    #[error("its algorithm is not one of the provider's keys (RS256, RS384, RS512, ES256, ES384, EdDSA)")]
+    #[error(
+        "its algorithm is not one of the provider's keys (RS256 to RS512, PS256 to PS512, ES256, ES384, EdDSA)"
+    )]
     Algorithm,
     /// The header asks for an extension (`crit`) that must be understood, and is not.
     #[error("critical header extension")]
@@ -101,7 +103,7 @@ impl IdTokenKeys {
     /// # Errors
     /// It is none, or has no usable key.
     pub fn parse(json: &[u8]) -> Result<Self, AuthSettingsError> {
-        parse(json).map(Self)
+        parse(json, RSA_ALGORITHMS_OF_ID_TOKENS).map(Self)
     }
 
     /// The claims of an ID token that this provider gave to this client for this login. `now` is the time in Unix seconds.

@@ -101,7 +101,7 @@ impl TokenSettings {
             return Err(AuthSettingsError::PreviousSecretAlone);
         }
         if !self.jwks.is_empty() {
-            parse(self.jwks.as_bytes())?;
+            parse(self.jwks.as_bytes(), RSA_ALGORITHMS)?;
         }
         let has_scheme = ["https://", "http://"].iter().any(|scheme| {
             self.jwks_url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
@@ -151,7 +151,17 @@ const UNCOMPRESSED_POINT: u8 = 4;
 const ED25519_KEY_BYTES: usize = 32;
 
 const HMAC_ALGORITHMS: &[Algorithm] = &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
-const RSA_ALGORITHMS: &[Algorithm] = &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512];
+/// The algorithms of RSA keys for tokens of clients.
+pub(super) const RSA_ALGORITHMS: &[Algorithm] = &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512];
+/// The algorithms of RSA keys for ID tokens: providers that follow FAPI sign by PS256.
+pub(super) const RSA_ALGORITHMS_OF_ID_TOKENS: &[Algorithm] = &[
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+];
 
 /// A key, its id, and what it may check.
 pub(super) struct VerifyingKey {
@@ -218,19 +228,19 @@ pub(super) fn ed_algorithms(key: &DecodingKey) -> Option<&'static [Algorithm]> {
     is_ed25519.then_some(&[Algorithm::EdDSA])
 }
 
-/// The algorithms that an RSA key of a JWK set can check: the one it names, or all of its kind. None for a short
-/// modulus or an algorithm that is not supported.
-pub(super) fn rsa_algorithms(modulus: &str, named: Option<Algorithm>) -> Option<&'static [Algorithm]> {
+/// The algorithms that an RSA key of a JWK set can check: the one it names, or all of these. None for a short
+/// modulus or an algorithm that is not one of these.
+fn rsa_algorithms(
+    modulus: &str,
+    named: Option<Algorithm>,
+    all: &'static [Algorithm],
+) -> Option<&'static [Algorithm]> {
     if modulus.len() < RSA_MODULUS_MIN_CHARS {
         return None;
     }
-    match named {
-        None => Some(RSA_ALGORITHMS),
-        Some(Algorithm::RS256) => Some(&[Algorithm::RS256]),
-        Some(Algorithm::RS384) => Some(&[Algorithm::RS384]),
-        Some(Algorithm::RS512) => Some(&[Algorithm::RS512]),
-        Some(_) => None,
-    }
+    let Some(named) = named else { return Some(all) };
+    let index = all.iter().position(|algorithm| *algorithm == named)?;
+    all.get(index..=index)
 }
 
 #[derive(Deserialize)]
@@ -239,8 +249,11 @@ struct JwkSet<'a> {
     keys: Vec<&'a RawValue>,
 }
 
-/// Reads a set and returns its usable keys, at least one.
-pub(super) fn parse(json: &[u8]) -> Result<Vec<VerifyingKey>, AuthSettingsError> {
+/// Reads a set and returns its usable keys, at least one. `rsa_all`: what its RSA keys may check.
+pub(super) fn parse(
+    json: &[u8],
+    rsa_all: &'static [Algorithm],
+) -> Result<Vec<VerifyingKey>, AuthSettingsError> {
     if json.len() > JWKS_MAX_BYTES {
         return Err(AuthSettingsError::JwksTooLarge);
     }
@@ -252,12 +265,12 @@ pub(super) fn parse(json: &[u8]) -> Result<Vec<VerifyingKey>, AuthSettingsError>
     let keys: Vec<_> = set
         .keys
         .into_iter()
-        .filter_map(|text| serde_json::from_str::<Jwk>(text.get()).ok().as_ref().and_then(usable))
+        .filter_map(|text| usable(&serde_json::from_str::<Jwk>(text.get()).ok()?, rsa_all))
         .collect();
     if keys.is_empty() { Err(AuthSettingsError::JwksWithoutKeys) } else { Ok(keys) }
 }
 
-fn usable(jwk: &Jwk) -> Option<VerifyingKey> {
+fn usable(jwk: &Jwk, rsa_all: &'static [Algorithm]) -> Option<VerifyingKey> {
     let is_for_signatures =
         jwk.common.public_key_use.as_ref().is_none_or(|use_| *use_ == PublicKeyUse::Signature);
     let may_verify =
@@ -271,7 +284,7 @@ fn usable(jwk: &Jwk) -> Option<VerifyingKey> {
     };
     let decoding = DecodingKey::from_jwk(jwk).ok()?;
     let algorithms = match &jwk.algorithm {
-        AlgorithmParameters::RSA(rsa) => rsa_algorithms(&rsa.n, named)?,
+        AlgorithmParameters::RSA(rsa) => rsa_algorithms(&rsa.n, named, rsa_all)?,
         AlgorithmParameters::EllipticCurve(ec) => {
             let algorithms = ec_algorithms(&decoding)?;
             let is_of_curve = match ec.curve {

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::{
     AuthSettingsError, InvalidToken, TOKEN_MAX_BYTES, TOKEN_MAX_JSON_DEPTH, TokenError,
     claims::{ConnectionClaims, SubscriptionClaims, TokenPayload},
-    key::{self, TokenSettings, VerifyingKey, parse},
+    key::{self, RSA_ALGORITHMS, TokenSettings, VerifyingKey, parse},
 };
 
 /// The keys of the settings and of the JWK set, ready for use. Share it in an `Arc`; a check does not block,
@@ -73,7 +73,7 @@ impl SettingsKeys {
 
 /// The JWK set that stands in the settings as text; empty for none.
 fn written_jwks(settings: &TokenSettings) -> Result<Vec<VerifyingKey>, AuthSettingsError> {
-    if settings.jwks.is_empty() { Ok(Vec::new()) } else { parse(settings.jwks.as_bytes()) }
+    if settings.jwks.is_empty() { Ok(Vec::new()) } else { parse(settings.jwks.as_bytes(), RSA_ALGORITHMS) }
 }
 
 impl TokenVerifier {
@@ -118,7 +118,7 @@ impl TokenVerifier {
     /// one there is, for all threads at once. Returns how many of its keys are usable; a set that is refused
     /// changes nothing.
     pub fn install_jwks(&self, json: &[u8]) -> Result<usize, AuthSettingsError> {
-        let keys = Arc::new(parse(json)?);
+        let keys = Arc::new(parse(json, RSA_ALGORITHMS)?);
         let usable = keys.len();
         self.current.write().unwrap_or_else(PoisonError::into_inner).jwks = keys;
         Ok(usable)

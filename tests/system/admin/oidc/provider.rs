@@ -41,7 +41,7 @@ pub(super) enum Signing {
     ClientSecret,
     /// Another key under the name of the right one.
     OtherKey,
-    /// Another key under a name that is not in the set.
+    /// Another key under a name that is not in the set before it has rotated.
     UnknownKey,
 }
 
@@ -98,10 +98,14 @@ struct State {
     /// Claims in the place of the usual ones; `null` takes one away.
     changed: Value,
     tokens: Option<Answer>,
+    /// The answer in the place of its keys.
+    key_set: Option<Answer>,
     codes: HashMap<String, GivenCode>,
     keys: [Key; 2],
-    /// Not in the set.
+    /// Not in the set: one under the name of the first, and one that is to come.
     others: [Key; 2],
+    /// The one that is to come has come.
+    has_rotated: bool,
 }
 
 /// A running provider.
@@ -121,9 +125,11 @@ impl IdentityProvider {
             signing: Signing::Es256,
             changed: json!({}),
             tokens: None,
+            key_set: None,
             codes: HashMap::new(),
             keys: [Key::es256("first"), Key::rs256("second")],
             others: [Key::es256("first"), Key::es256("third")],
+            has_rotated: false,
         }));
         let shared = state.clone();
         backend.answer_by(move |request| shared.lock().unwrap().answer(request));
@@ -144,6 +150,17 @@ impl IdentityProvider {
 
     pub(super) fn answer_tokens_by(&self, answer: Option<Answer>) {
         self.state.lock().unwrap().tokens = answer;
+    }
+
+    pub(super) fn answer_keys_by(&self, answer: Option<Answer>) {
+        self.state.lock().unwrap().key_set = answer;
+    }
+
+    /// Signs by a new key from now on, which its set has beside the others.
+    pub(super) fn rotate(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.has_rotated = true;
+        state.signing = Signing::UnknownKey;
     }
 
     pub(super) fn change_secret(&self) {
@@ -188,7 +205,11 @@ impl State {
                     "jwks_uri": at("/keys"), "end_session_endpoint": at("/logout"), "code_challenge_methods_supported": ["S256"],
                 }))
             }
-            ("GET", "/keys") => Answer::Json(json!({"keys": self.keys.each_ref().map(Key::public)})),
+            ("GET", "/keys") => self.key_set.clone().unwrap_or_else(|| {
+                let new = self.has_rotated.then(|| &self.others[1]);
+                let keys: Vec<_> = self.keys.iter().chain(new).map(Key::public).collect();
+                Answer::Json(json!({ "keys": keys }))
+            }),
             ("GET", "/auth") => self.authorize(&form(query)),
             ("POST", "/token") => match &self.tokens {
                 Some(answer) => answer.clone(),

@@ -56,23 +56,26 @@ impl Oidc {
         url.ok_or_else(|| AdminError::BadRequest("the header Host is no host".to_owned()))
     }
 
-    /// The address at the provider that ends the person's session there.
-    pub(super) async fn end_session(&self, origin: &str) -> Option<Url> {
+    /// The address at the provider that ends the person's session there. `hint`: the ID token of their login.
+    pub(super) async fn end_session(&self, origin: &str, hint: Option<&str>) -> Option<Url> {
         let mut url = self.provider.data().await.ok()?.end_session_endpoint.clone()?;
         let page = self.redirect_url(origin).ok()?.join("../").ok()?;
         url.query_pairs_mut()
             .append_pair("client_id", &self.settings.client_id)
             .append_pair("post_logout_redirect_uri", page.as_str());
+        if let Some(token) = hint {
+            url.query_pairs_mut().append_pair("id_token_hint", token);
+        }
         Some(url)
     }
 
-    /// The claims of the person who came back with this code.
+    /// The claims of the person who came back with this code, and the ID token that holds them.
     pub(super) async fn claims(
         &self,
         code: &str,
         redirect_url: &Url,
         secrets: &AttemptSecrets,
-    ) -> Result<Map<String, Value>, OidcError> {
+    ) -> Result<(Map<String, Value>, String), OidcError> {
         let data = self.provider.data().await?;
         let exchange =
             CodeExchange { code, redirect_url: redirect_url.as_str(), verifier: &secrets.verifier };
@@ -84,9 +87,10 @@ impl Oidc {
             let newer = self.provider.data_after(&data).await?;
             claims = newer.keys.verify(&token, expected, unix_ms() / 1000);
         }
-        claims.map_err(|error| {
+        let claims = claims.map_err(|error| {
             tracing::warn!(%error, "ID token of the identity provider refused");
             OidcError::Token
-        })
+        })?;
+        Ok((claims, token))
     }
 }

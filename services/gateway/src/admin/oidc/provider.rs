@@ -22,8 +22,8 @@ use crate::{
 
 /// Time after which document and keys are fetched again.
 const KEPT_FOR: Duration = Duration::from_secs(3600);
-/// The least time between two fetches that tokens with an unknown key ask for, and for which document and keys are kept when a fetch
-/// for new ones failed.
+/// The least time between two fetches for tokens with an unknown key, and between a fetch that failed and the next one while document
+/// and keys are there.
 const FETCH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
 /// Time for which a provider that did not answer is not asked again.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -83,6 +83,8 @@ pub(super) struct ProviderData {
 struct Fetched {
     data: Option<Arc<ProviderData>>,
     failed_at: Option<Instant>,
+    /// The last fetch for a token with an unknown key. Others do not count: keys that change just after one of those are found at once.
+    asked_for_keys_at: Option<Instant>,
 }
 
 /// The provider of a node.
@@ -125,37 +127,39 @@ impl Provider {
     /// # Errors
     /// It has never been known, and does not answer.
     pub(super) async fn data(&self) -> Result<Arc<ProviderData>, OidcError> {
-        self.fetch_if(|data| data.fetched_at.elapsed() >= KEPT_FOR).await
+        let mut fetched = self.fetched.lock().await;
+        match &fetched.data {
+            Some(data) if data.fetched_at.elapsed() < KEPT_FOR => Ok(data.clone()),
+            _ => self.renew(&mut fetched).await,
+        }
     }
 
-    /// The provider with newer keys than these, unless they have been fetched just now.
+    /// The provider with newer keys than these, unless it was asked for some just now.
     ///
     /// # Errors
     /// As [`Self::data`].
     pub(super) async fn data_after(&self, known: &ProviderData) -> Result<Arc<ProviderData>, OidcError> {
-        let fetched_at = known.fetched_at;
-        self.fetch_if(move |data| {
-            data.fetched_at == fetched_at && fetched_at.elapsed() >= FETCH_AT_MOST_EVERY
-        })
-        .await
+        let mut fetched = self.fetched.lock().await;
+        let is_recent = fetched.asked_for_keys_at.is_some_and(|at| at.elapsed() < FETCH_AT_MOST_EVERY);
+        match &fetched.data {
+            Some(data) if is_recent || data.fetched_at != known.fetched_at => return Ok(data.clone()),
+            _ => {}
+        }
+        fetched.asked_for_keys_at = Some(Instant::now());
+        self.renew(&mut fetched).await
     }
 
-    async fn fetch_if(
-        &self,
-        is_old: impl FnOnce(&ProviderData) -> bool,
-    ) -> Result<Arc<ProviderData>, OidcError> {
-        let mut fetched = self.fetched.lock().await;
+    /// Fetches document and keys, unless that failed just now. The old ones stay where there are no new ones.
+    async fn renew(&self, fetched: &mut Fetched) -> Result<Arc<ProviderData>, OidcError> {
         let pause = if fetched.data.is_some() { FETCH_AT_MOST_EVERY } else { PAUSE };
-        let is_paused = fetched.failed_at.is_some_and(|at| at.elapsed() < pause);
-        match &fetched.data {
-            Some(data) if is_paused || !is_old(data) => return Ok(data.clone()),
-            None if is_paused => return Err(OidcError::Unavailable),
-            _ => {}
+        if fetched.failed_at.is_some_and(|at| at.elapsed() < pause) {
+            return fetched.data.clone().ok_or(OidcError::Unavailable);
         }
         match self.fetch().await {
             Ok(data) => {
                 let data = Arc::new(data);
-                *fetched = Fetched { data: Some(data.clone()), failed_at: None };
+                fetched.data = Some(data.clone());
+                fetched.failed_at = None;
                 Ok(data)
             }
             Err(error) => {

@@ -36,11 +36,24 @@ fn a_token_of_the_provider_for_this_client_and_this_login_is_good_and_gives_all_
     for token in [
         RSA.sign(Algorithm::RS256, Some("a"), &good),
         RSA.sign(Algorithm::RS256, None, &good),
+        RSA.sign(Algorithm::PS256, Some("a"), &good),
+        RSA.sign(Algorithm::PS512, None, &good),
         P256.sign(Algorithm::ES256, Some("b"), &good),
         ED25519.sign(Algorithm::EdDSA, Some("c"), &good),
     ] {
         let read = keys().verify(&token, EXPECTED, NOW).unwrap();
         assert_eq!(Value::Object(read), good);
+    }
+}
+
+#[test]
+fn an_rsa_key_that_names_its_algorithm_is_good_for_that_one_alone() {
+    let keys = json!({"keys": [RSA.jwk(&json!({"kid": "a", "alg": "PS256"}))]}).to_string();
+    let keys = IdTokenKeys::parse(keys.as_bytes()).unwrap();
+    let signed = |algorithm| RSA.sign(algorithm, Some("a"), &claims(&json!({})));
+    assert!(keys.verify(&signed(Algorithm::PS256), EXPECTED, NOW).is_ok());
+    for other in [Algorithm::RS256, Algorithm::PS384] {
+        assert_eq!(keys.verify(&signed(other), EXPECTED, NOW).map(|_| ()), Err(IdTokenError::Algorithm));
     }
 }
 
