@@ -223,6 +223,12 @@ pub trait Broker: Send + Sync + 'static {
     /// Forgets the publications of a channel; its position goes on, so subscribers see no new epoch.
     fn remove_history(&self, channel: &str) -> BoxFuture<'static, Result<(), BrokerError>>;
 
+    /// Bytes that the kept publications of a channel take, with what the broker needs to keep them; 0 without any. A server may
+    /// estimate. `None` where it cannot be told.
+    fn history_bytes(&self, _channel: &str) -> BoxFuture<'static, Result<Option<u64>, BrokerError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Enters or refreshes a client in a channel's presence; it is forgotten `ttl` after the last call.
     ///
     /// `announce`: subscribers get its join, and its leave when it goes, in the same atomic step that enters it or takes

@@ -119,7 +119,8 @@ macro_rules! broker_contract {
                 a_stream_never_written_has_an_epoch_that_stays,
                 every_node_reads_the_same_history,
                 a_channel_without_retention_has_no_history,
-                removed_history_leaves_the_position;
+                removed_history_leaves_the_position,
+                the_size_of_a_history_is_that_of_what_it_keeps;
             retention:
                 the_newest_publications_are_kept_up_to_the_size,
                 a_publication_is_forgotten_when_its_time_is_over,

@@ -11,6 +11,7 @@
 //! - `scripts`: the scripts that run in Redis, and the names there.
 //! - `wire`: the format of events.
 //! - `replies`: readers of Redis's answers.
+//! - `stream`: the history of a channel.
 //! - `hooks`: the store of hooks.
 //! - `members`: nodes, connections of users, owners of names.
 //! - `presence`: of a dead node, in slices.
@@ -31,6 +32,7 @@ mod requests;
 mod scripts;
 pub mod settings;
 mod shards;
+mod stream;
 mod wire;
 
 #[cfg(test)]
@@ -48,7 +50,12 @@ use tokio::runtime::Handle;
 
 pub use self::dialer::examine;
 pub use self::settings::{ClusterSettings, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
-use self::{queue::RedisQueues, replies::Leases, scripts::Keys, shards::Shards};
+use self::{
+    queue::RedisQueues,
+    replies::{Leases, SizeRefused},
+    scripts::Keys,
+    shards::Shards,
+};
 use crate::{
     Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, PresencePage,
     PresenceQuery, Publication, PublishOptions, Published, Retention, ServerStatus, Sink,
@@ -86,6 +93,7 @@ pub struct RedisBroker {
     queues: RedisQueues,
     open_hooks: OpenHooks,
     leases: Leases,
+    size_refused: SizeRefused,
 }
 
 impl RedisBroker {
@@ -95,7 +103,8 @@ impl RedisBroker {
         let shards = Arc::new(Shards::new(settings.clone(), random_name(NODE_ID_CHARS))?);
         let queues = RedisQueues { keys: keys.clone(), shards: Arc::clone(&shards) };
         let open_hooks = OpenHooks::default();
-        Ok(Self { keys, settings, shards, queues, open_hooks, leases: Leases::default() })
+        let (leases, size_refused) = (Leases::default(), SizeRefused::default());
+        Ok(Self { keys, settings, shards, queues, open_hooks, leases, size_refused })
     }
 
     /// Sends an event that leaves no trace.
@@ -266,32 +275,16 @@ impl Broker for RedisBroker {
         if !retention.keeps_history() {
             return ready(Err(BrokerError::NoHistory)).boxed();
         }
-        // A range of entry ids; an id without its second half stands for the first (as a beginning) or last (as an end).
-        let (command, from, to) = match (query.reverse, query.since) {
-            (false, None) => ("XRANGE", "-".to_owned(), "+".to_owned()),
-            (false, Some(since)) => ("XRANGE", since.saturating_add(1).to_string(), "+".to_owned()),
-            (true, None) => ("XREVRANGE", "+".to_owned(), "-".to_owned()),
-            (true, Some(since)) => ("XREVRANGE", since.saturating_sub(1).to_string(), "-".to_owned()),
-        };
-        let (position, history) = (self.keys.position(channel), self.keys.history(channel));
-        let mut call = self.shards.scripts().history.call(&[&position, &history]);
-        call.arg(random_name(EPOCH_CHARS))
-            .arg(self.at_least_a_millisecond(self.settings.position_ttl))
-            .arg(self.at_least_a_millisecond(retention.ttl))
-            .arg(command)
-            .arg(from)
-            .arg(to)
-            .arg(query.limit)
-            .arg(query.max_bytes.map_or(0, |bytes| bytes.max(1)));
-        let made = self.shards.make_on_stream(call);
+        let made = self.shards.make_on_stream(self.history_command(channel, &query, retention));
         async move { replies::history_page(made.await?) }.boxed()
     }
 
     fn renew(&self, channel: &str, epoch: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let mut call = self.shards.scripts().renew.call(&[&self.keys.position(channel)]);
-        call.arg(epoch).arg(random_name(EPOCH_CHARS));
-        let made = self.shards.make(call);
-        async move { made.await.map(drop) }.boxed()
+        self.renew_epoch(channel, epoch)
+    }
+
+    fn history_bytes(&self, channel: &str) -> BoxFuture<'static, Result<Option<u64>, BrokerError>> {
+        self.size_of_history(channel)
     }
 
     fn remove_history(&self, channel: &str) -> BoxFuture<'static, Result<(), BrokerError>> {

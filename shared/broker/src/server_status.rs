@@ -19,8 +19,10 @@ pub struct ServerStatus {
     pub canary_age: Option<Duration>,
     /// Time that the last canary took.
     pub round_trip: Option<Duration>,
-    /// Requests that wait to be sent to it.
+    /// Requests to it without an answer, sent or still to be sent.
     pub pending_requests: usize,
+    /// Bytes that these requests take.
+    pub pending_bytes: usize,
     /// Channels that the node listens to on it.
     pub subscriptions: usize,
     /// The server's answer about itself.

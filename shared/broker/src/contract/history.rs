@@ -174,3 +174,22 @@ pub async fn removed_history_leaves_the_position(harness: &impl Harness) {
     assert_eq!(offsets(&node.read("news", everything(), AMPLE).await.publications), [11]);
     node.broker.remove_history("never written").await.unwrap();
 }
+
+pub async fn the_size_of_a_history_is_that_of_what_it_keeps(harness: &impl Harness) {
+    let node = with_ten_large(harness).await;
+    let bytes = async |channel: &str| {
+        node.broker.history_bytes(channel).await.unwrap().expect("a broker that tells it")
+    };
+    let content = 10 * LARGE as u64;
+    let all = bytes("large").await;
+    assert!((content..2 * content).contains(&all), "{all}");
+    assert_eq!((bytes("never written").await, bytes("larg").await), (0, 0));
+    // Two of them are left: what is over the size is gone.
+    node.publish("large", "small", kept(Retention { size: 2, ..AMPLE })).await;
+    let few = bytes("large").await;
+    assert!((LARGE as u64..3 * LARGE as u64).contains(&few), "{few}");
+    node.broker.remove_history("large").await.unwrap();
+    assert_eq!(bytes("large").await, 0);
+    // It was only looked at: the stream goes on.
+    assert_eq!(node.position("large", AMPLE).await.offset, 11);
+}

@@ -84,6 +84,13 @@ impl Broker for MemoryBroker {
         done(Ok(()))
     }
 
+    fn history_bytes(&self, channel: &str) -> BoxFuture<'static, Result<Option<u64>, BrokerError>> {
+        let (hash, shard) = self.locate(channel);
+        let mut shard = shard.lock();
+        let bytes = shard.history_bytes(hash, channel, self.now(), &self.usage);
+        done(Ok(Some(u64::try_from(bytes).unwrap_or(u64::MAX))))
+    }
+
     fn presence_add(
         &self,
         channel: &str,

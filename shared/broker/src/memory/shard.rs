@@ -103,6 +103,13 @@ impl ChannelShard {
         }
     }
 
+    /// Bytes of the channel's publications whose time is not over.
+    pub(super) fn history_bytes(&mut self, hash: u64, name: &str, now: Nanos, usage: &UsageBudget) -> usize {
+        let Some(slot) = self.channels.find(hash, name) else { return 0 };
+        self.trim(slot, usage, |stream| stream.expire(now));
+        self.channels.stream_mut(slot).map_or(0, |stream| stream.bytes())
+    }
+
     /// Clears away a little of what expired; see [`SWEEP_STEPS`].
     pub(super) fn sweep(&mut self, now: Nanos, usage: &UsageBudget) {
         for _ in 0..SWEEP_STEPS {

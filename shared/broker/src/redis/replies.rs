@@ -3,7 +3,10 @@
 //! The members of the last answer to an announcement are kept, so that an announcement need not bring them again while they
 //! stay the same.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use parking_lot::Mutex;
 use redis::Value;
@@ -52,6 +55,37 @@ impl Leases {
         *self.0.lock() = KnownMembers { revision, members: Arc::clone(&members), age: 0 };
         members
     }
+}
+
+/// Notes that a server does not tell the size of a history, so that it is logged once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SizeRefused(Arc<AtomicBool>);
+
+impl SizeRefused {
+    /// Reads the answer to `MEMORY USAGE`, which managed servers and the rights of a user may not allow.
+    pub(super) fn read(&self, answer: Result<Value, BrokerError>) -> Result<Option<u64>, BrokerError> {
+        match answer {
+            Ok(Value::Nil) => Ok(Some(0)),
+            Ok(bytes) => Ok(Some(number(bytes)?)),
+            Err(BrokerError::Unavailable(reason) | BrokerError::UnknownOutcome(reason))
+                if is_refusal(&reason) =>
+            {
+                if !self.0.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        reason,
+                        "Redis does not tell the size of a history (MEMORY USAGE); operators see none"
+                    );
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The server answered, and does not take this command: at all, or from this user.
+fn is_refusal(reason: &str) -> bool {
+    reason.starts_with("NOPERM ") || reason.starts_with("ERR unknown ")
 }
 
 /// The answer of `publish.lua`.
@@ -228,4 +262,29 @@ pub(super) fn present_owner(answer: Value) -> Result<String, BrokerError> {
 fn position(offset: Value, epoch: Value) -> Result<Position, BrokerError> {
     let offset = text(offset)?.parse().map_err(|_| unreadable())?;
     Ok(Position { offset, epoch: text(epoch)?.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_does_not_take_the_command_tells_nothing_and_one_that_is_away_is_an_error() {
+        let refused = SizeRefused::default();
+        let error = |reason: &str| BrokerError::UnknownOutcome(reason.to_owned());
+        assert_eq!(refused.read(Ok(Value::Int(1500))), Ok(Some(1500)));
+        assert_eq!(refused.read(Ok(Value::Nil)), Ok(Some(0)));
+        assert!(!refused.0.load(Ordering::Relaxed));
+        for reason in [
+            "NOPERM this user has no permissions to run the 'memory|usage' command",
+            "ERR unknown command 'MEMORY'",
+        ] {
+            assert_eq!(refused.read(Err(error(reason))), Ok(None));
+            assert!(refused.0.load(Ordering::Relaxed));
+        }
+        for reason in ["time is over", "ERR wrong number of arguments", "LOADING Redis is loading"] {
+            assert_eq!(refused.read(Err(error(reason))), Err(error(reason)));
+        }
+        assert!(refused.read(Ok(Value::Okay)).is_err());
+    }
 }

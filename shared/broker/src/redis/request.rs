@@ -1,20 +1,26 @@
 //! One request to a server: its bounds, its position in the queue, its error without an answer. `docs/architecture.md` §6
 //! (everything is bounded), [`crate::Broker`] (Order, Blocking).
+//!
+//! - `pending`: how many have no answer.
+
+mod pending;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     time::Duration,
 };
 
 use redis::{Cmd, Value};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::oneshot,
     time::{Instant, timeout_at},
 };
 
+pub(super) use self::pending::PendingCounter;
+use self::pending::{Charge, MAX_REQUESTS};
 use super::{settings::RedisSettings, shards::slots::RedirectTicket};
 use crate::BrokerError;
 
@@ -32,25 +38,10 @@ pub(super) type Reply = Result<Value, BrokerError>;
 /// The limits that all requests of a broker share.
 #[derive(Debug)]
 pub(super) struct RequestLimits {
-    permits: Arc<Semaphore>,
-    pending_bytes: Arc<AtomicUsize>,
+    pending: Arc<PendingCounter>,
     max_pending: usize,
     max_pending_bytes: usize,
     timeout: Duration,
-}
-
-/// The part of the limits that a request takes until it is answered.
-#[derive(Debug)]
-struct Charge {
-    bytes: usize,
-    pending_bytes: Arc<AtomicUsize>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.pending_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }
 
 /// A request until it is answered; dropped without an answer, its caller learns that there is none.
@@ -64,7 +55,10 @@ pub(super) struct Request {
     state: Arc<AtomicU8>,
     deadline: Instant,
     reply: oneshot::Sender<Reply>,
-    _charge: Charge,
+    /// Its part of the limits.
+    charge: Charge,
+    /// Its part of the numbers of the server that has it; none while it waits for one.
+    at_server: Option<Charge>,
 }
 
 /// The caller's end of a request.
@@ -77,11 +71,9 @@ pub(super) struct Caller {
 
 impl RequestLimits {
     pub(super) fn new(settings: &RedisSettings) -> Self {
-        let max_pending = settings.max_pending.min(Semaphore::MAX_PERMITS);
         Self {
-            permits: Arc::new(Semaphore::new(max_pending)),
-            pending_bytes: Arc::default(),
-            max_pending,
+            pending: Arc::default(),
+            max_pending: settings.max_pending.min(MAX_REQUESTS),
             max_pending_bytes: settings.max_pending_bytes,
             timeout: settings.request_timeout,
         }
@@ -94,25 +86,24 @@ impl RequestLimits {
 
     /// Requests without an answer now, and their bytes.
     pub(super) fn pending(&self) -> (usize, usize) {
-        let free = self.permits.available_permits();
-        (self.max_pending.saturating_sub(free), self.pending_bytes.load(Ordering::Relaxed))
+        self.pending.read()
     }
 
     /// A request for this command, if there is room for it.
     pub(super) fn admit(&self, command: Cmd, needs_life: bool) -> Result<(Request, Caller), BrokerError> {
-        let full = BrokerError::Limit("requests waiting for Redis");
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| full.clone())?;
         let bytes = command.args_iter().map(argument_bytes).sum::<usize>() + REQUEST_BYTES;
-        let before = self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let charge = Charge { bytes, pending_bytes: Arc::clone(&self.pending_bytes), _permit: permit };
-        if before > 0 && before.saturating_add(bytes) > self.max_pending_bytes {
-            return Err(full);
+        let (charge, (requests, before)) = self.pending.charge(bytes);
+        let is_full = before > 0 && before.saturating_add(bytes) > self.max_pending_bytes;
+        if is_full || requests >= self.max_pending {
+            return Err(BrokerError::Limit("requests waiting for Redis"));
         }
         let (reply, answer) = oneshot::channel();
         let state = Arc::new(AtomicU8::new(WAITING));
         let deadline = Instant::now() + self.timeout;
         let caller = Caller { answer, state: Arc::clone(&state), deadline };
-        Ok((Request { command, redirect: None, needs_life, state, deadline, reply, _charge: charge }, caller))
+        let request =
+            Request { command, redirect: None, needs_life, state, deadline, reply, charge, at_server: None };
+        Ok((request, caller))
     }
 }
 
@@ -155,8 +146,14 @@ impl Request {
         self.state.compare_exchange(WAITING, SENT, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// It was sent and certainly not carried out: it waits again.
-    pub(super) fn take_back(&self) {
+    /// A server has it now, and counts it.
+    pub(super) fn count_at(&mut self, server: &Arc<PendingCounter>) {
+        self.at_server = Some(server.charge_as(&self.charge));
+    }
+
+    /// It was sent and certainly not carried out: it waits again, for a server.
+    pub(super) fn take_back(&mut self) {
+        self.at_server = None;
         self.state.store(WAITING, Ordering::Release);
     }
 

@@ -23,7 +23,7 @@ use tokio::{
 use super::{
     counters::Counters,
     dialer::{Backoff, ConnectionStatus, Dialer, ReplicationId, newer_life, read_life},
-    request::{Reply, Request, RequestLimits},
+    request::{PendingCounter, Reply, Request, RequestLimits},
     scripts::Scripts,
     settings::RedisSettings,
     shards::redirects::Redirects,
@@ -59,6 +59,8 @@ impl SharedConnections {
 pub(super) struct Requests {
     queue: mpsc::Sender<Request>,
     limits: Arc<RequestLimits>,
+    /// Those of this server without an answer.
+    pending: Arc<PendingCounter>,
     status: Arc<ConnectionStatus>,
     facts: Arc<Mutex<ServerFacts>>,
 }
@@ -74,7 +76,9 @@ impl Requests {
         let (queue, waiting) = mpsc::channel(limits.max_pending());
         let status = Arc::new(ConnectionStatus::down("the broker is not started"));
         let facts = Arc::<Mutex<ServerFacts>>::default();
-        let requests = Self { queue, limits, status: Arc::clone(&status), facts: Arc::clone(&facts) };
+        let pending = Arc::default();
+        let requests =
+            Self { queue, limits, pending, status: Arc::clone(&status), facts: Arc::clone(&facts) };
         let (backoff, timeout) = (Backoff::new(settings), settings.request_timeout);
         (requests, SenderTask { waiting, dialer, common, status, facts, backoff, timeout })
     }
@@ -88,9 +92,15 @@ impl Requests {
         self.facts.lock().clone()
     }
 
-    /// Requests that wait to be sent.
-    pub(super) fn waiting(&self) -> usize {
-        self.queue.max_capacity().saturating_sub(self.queue.capacity())
+    /// Requests without an answer, sent or still to be sent, and their bytes.
+    pub(super) fn pending(&self) -> (usize, usize) {
+        self.pending.read()
+    }
+
+    /// True if some are not sent yet.
+    #[cfg(test)]
+    pub(super) fn has_queued(&self) -> bool {
+        self.queue.capacity() < self.queue.max_capacity()
     }
 
     /// Makes a request: it is in the queue when this returns. Dropping the future does not take it back.
@@ -106,10 +116,11 @@ impl Requests {
     }
 
     /// Puts a request at the end of the queue.
-    pub(super) fn put(&self, request: Request) {
+    pub(super) fn put(&self, mut request: Request) {
         if let Some(reason) = self.status.trouble() {
             return request.fail(&reason);
         }
+        request.count_at(&self.pending);
         // As long as the bounds are; it is closed only when the broker is dropped.
         if let Err(refused) = self.queue.try_send(request) {
             refused.into_inner().fail("the broker was dropped");

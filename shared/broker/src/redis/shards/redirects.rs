@@ -83,7 +83,7 @@ impl Redirects {
     }
 
     /// A server did not carry this out.
-    pub(in crate::redis) fn take_back(&self, request: Request, error: &ServerError) {
+    pub(in crate::redis) fn take_back(&self, mut request: Request, error: &ServerError) {
         self.counters.redirected.add(1);
         request.take_back();
         let Some(slot) = request.redirect.as_ref().map(|place| place.slot) else {

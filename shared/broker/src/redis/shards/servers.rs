@@ -40,6 +40,7 @@ impl Shard {
             self.pubsub.canary(|canary| (canary.silence(), canary.last_round_trip()));
         // Each error has its time at its front, so that the later one of both is the greater one.
         let last_error = requests.last_error.max(listener.last_error).map(|(_, reason)| reason);
+        let (pending_requests, pending_bytes) = self.requests.pending();
         ServerStatus {
             address: self.address.clone(),
             trouble,
@@ -48,7 +49,8 @@ impl Shard {
             last_error,
             canary_age,
             round_trip,
-            pending_requests: self.requests.waiting(),
+            pending_requests,
+            pending_bytes,
             subscriptions: self.pubsub.wanted(),
             facts: self.requests.facts(),
         }

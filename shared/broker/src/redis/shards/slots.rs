@@ -39,8 +39,13 @@ pub(super) fn slot_of_command(command: &Cmd) -> Option<Slot> {
         Arg::Simple(word) => Some(word),
         _ => None,
     });
-    // A call of a script has its digest and the number of keys first.
-    let before = if words.next()? == b"EVALSHA" { 2 } else { 0 };
+    let before = match words.next()? {
+        // The digest and the number of keys.
+        b"EVALSHA" => 2,
+        // Its subcommand.
+        b"MEMORY" => 1,
+        _ => 0,
+    };
     words.nth(before).map(slot_of)
 }
 
@@ -143,6 +148,9 @@ mod tests {
         let mut publish = cmd("SPUBLISH");
         publish.arg("a:{foo}").arg("message");
         assert_eq!(slot_of_command(&publish), Some(12_182));
+        let mut usage = cmd("MEMORY");
+        usage.arg("USAGE").arg("a:{foo}");
+        assert_eq!(slot_of_command(&usage), Some(12_182));
         assert_eq!(slot_of_command(&cmd("PING")), None);
     }
 

@@ -160,8 +160,12 @@ async fn a_black_hole_on_all_connections_is_left_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_listening_connection_subscribes_everything_anew() {
     let server = Server::start();
-    let mut node = RedisFixture::start(quick(server.url())).await;
-    let publisher = RedisFixture::start(quick(server.url())).await;
+    // On a busy machine 2500 subscriptions take a while; a canary missed meanwhile would tell of a second gap.
+    let patience = 20 * REQUEST_TIMEOUT;
+    let settings =
+        crate::RedisSettings { request_timeout: patience, canary_timeout: patience, ..quick(server.url()) };
+    let mut node = RedisFixture::start(settings.clone()).await;
+    let publisher = RedisFixture::start(settings).await;
     let names: Vec<String> = (0..2500).map(|number| format!("room:{number}")).collect();
     node.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     node.broker.unsubscribe(&["room:0".into()]).await.unwrap();

@@ -114,7 +114,7 @@ impl RedisFixture {
     }
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + TIME_LIMIT;
     while !holds() {
         assert!(Instant::now() < deadline, "it never became true: {what}");

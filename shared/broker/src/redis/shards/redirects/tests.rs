@@ -8,7 +8,7 @@ use redis::{Value, cmd};
 use super::*;
 use crate::{
     BrokerError, RedisSettings,
-    redis::request::{Caller, RequestLimits},
+    redis::request::{Caller, PendingCounter, RequestLimits},
 };
 
 struct RedirectFixture {
@@ -106,4 +106,20 @@ async fn after_a_change_of_owner_new_requests_wait_for_those_that_the_old_one_ha
     assert!(fixture.settle().is_empty());
     fixture.carry_out(old);
     assert_eq!(names(&fixture.settle()), ["new"]);
+}
+
+#[tokio::test]
+async fn a_request_that_was_sent_elsewhere_counts_at_no_server_until_one_has_it_again() {
+    let fixture = RedirectFixture::new();
+    let (old, new) = (Arc::<PendingCounter>::default(), Arc::<PendingCounter>::default());
+    let (mut request, _caller) = fixture.sent(7, "moved");
+    request.count_at(&old);
+    assert_eq!(old.read(), fixture.limits.pending());
+    fixture.take_back(request);
+    assert_eq!((old.read(), fixture.limits.pending().0), ((0, 0), 1));
+    let (_, mut request) = fixture.settle().pop().unwrap();
+    request.count_at(&new);
+    assert_eq!((new.read(), old.read()), (fixture.limits.pending(), (0, 0)));
+    fixture.carry_out(request);
+    assert_eq!((new.read(), fixture.limits.pending()), ((0, 0), (0, 0)));
 }
