@@ -30,7 +30,7 @@ pub use command::{
 };
 pub use command::{decode, lines};
 pub use form::{ClientForm, PublicationList};
-pub use json::{JSON_DEPTH, JsonError, json_compact_check};
+pub use json::{JSON_DEPTH, JsonError, json_compact_check, json_depth_check};
 pub use push::{ClientInfoFields, PING, PayloadKind, PublicationFields, SubscribePush, write_payload};
 pub use reply::{ConnectResult, HistoryReply, SubscribeResult};
 

@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
-use gorani_protocol::client::{JSON_DEPTH, json_compact_check};
+use gorani_protocol::client::{JSON_DEPTH, json_depth_check};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, SeqAccess, Visitor},
@@ -127,6 +127,11 @@ pub struct TagsField(Vec<(String, String)>);
 
 impl TagsField {
     /// Keys and values.
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
+    /// Keys and values.
     pub fn into_pairs(self) -> Vec<(String, String)> {
         self.0
     }
@@ -190,10 +195,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
     }
 }
 
-/// Refuses JSON that nests too deep for those who will read it.
+/// Refuses JSON of a [`Json`] that nests too deep for those who will read it.
 pub fn check_depth(field: &str, json: &str) -> Result<(), ApiError> {
-    json_compact_check(json.as_bytes(), JSON_DEPTH)
-        .map_err(|error| ApiError::bad_request(format!("{field}: {error}")))
+    json_depth_check(json, JSON_DEPTH).map_err(|error| ApiError::bad_request(format!("{field}: {error}")))
 }
 
 /// Decodes one JSON object.

@@ -10,7 +10,6 @@ use std::sync::{
 };
 
 use gorani_broker::{ChannelEvent, Position, Publication, Retention};
-use indexmap::IndexMap;
 
 use crate::{
     event_log::trace::TraceOutcome,
@@ -19,7 +18,7 @@ use crate::{
         encoding::SubscriptionFormat,
     },
     hub::{
-        registry::SessionKey,
+        registry::{SessionKey, SessionMap},
         subscription::{EventBatch, HELD_BACK_EVENTS, PositionLost, Subscription, Unobserved, is_same_epoch},
     },
     metrics::namespaces::NamespaceIndex,
@@ -39,7 +38,7 @@ pub(super) use self::stream::{CatchUpResult, EpochChange, Fingerprint, MissingRa
 pub(super) struct Channel {
     name: Arc<str>,
     retention: Retention,
-    pub(super) subscriptions: IndexMap<SessionKey, Subscription>,
+    pub(super) subscriptions: SessionMap<Subscription>,
     /// The newest publication delivered; absent until it is known.
     position: Option<Position>,
     /// The fingerprint of what was delivered at that position; absent where the position is only known from a read.
@@ -94,7 +93,7 @@ impl Channel {
         Self {
             name,
             retention,
-            subscriptions: IndexMap::new(),
+            subscriptions: SessionMap::default(),
             position: None,
             fingerprint: None,
             catching_up: None,

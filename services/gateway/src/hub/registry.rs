@@ -1,13 +1,15 @@
 //! The sessions of one worker, by key, by client id and by user, and the channels of each.
 
 mod absent;
+mod key;
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use actix::{Recipient, dev::SendError};
 use bytes::Bytes;
 use gorani_broker::ClientInfo;
-use indexmap::IndexMap;
+
+pub use self::key::{Generation, SessionKey, SessionMap};
 
 use self::absent::AbsentClients;
 use crate::{
@@ -20,22 +22,6 @@ use crate::{
         pending_connects::{AskedConnect, PendingConnects},
     },
 };
-
-/// Names a session on its worker; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct SessionKey(u64);
-
-impl SessionKey {
-    /// The key of a worker's first session.
-    pub(super) const FIRST: Self = Self(0);
-    /// The key of no session.
-    pub(super) const NOBODY: Self = Self(u64::MAX);
-
-    /// The key after this one.
-    pub(super) fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-}
 
 /// The description of a session with which a transport registers it.
 pub struct SessionRegistration {
@@ -74,7 +60,7 @@ pub struct SessionEntry {
     pub description: Option<Box<ClientDescription>>,
     /// The limit under which it holds a slot among its user's connections.
     pub(super) user_slot: Option<u32>,
-    channels: Vec<ChannelMembership>,
+    pub(super) channels: Vec<ChannelMembership>,
 }
 
 /// A channel of a session, with what is to be done when it leaves.
@@ -89,10 +75,6 @@ pub(super) struct ChannelMembership {
     /// The broker was asked to enter it into presence, or to publish its join: it is taken back when it leaves.
     pub(super) is_entered: bool,
 }
-
-/// Names a subscription of a session in a channel; never used twice on a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Generation(u64);
 
 impl SessionEntry {
     /// The channels it is in.
@@ -141,7 +123,7 @@ impl SessionEntry {
 #[derive(Default)]
 pub struct SessionRegistry {
     next_key: SessionKey,
-    pub(super) sessions: IndexMap<SessionKey, SessionEntry>,
+    pub(super) sessions: SessionMap<SessionEntry>,
     /// By client id, in the order in which [`super::scan`] lists them.
     pub(super) clients: BTreeMap<Arc<str>, SessionKey>,
     /// By user and client id: those of one user stand together, in the same order. One tree for all users, since most of them
@@ -282,11 +264,15 @@ impl SessionRegistry {
     }
 
     fn forget_identity(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get(&key) else { return };
+        let Some(session) = self.sessions.get(&key).filter(|session| !session.client.is_empty()) else {
+            return;
+        };
         if self.clients.remove(&session.client).is_some() {
             self.counts.leave(&session.user);
         }
-        self.users.remove(&(session.user.clone(), session.client.clone()));
+        if !session.user.is_empty() {
+            self.users.remove(&(session.user.clone(), session.client.clone()));
+        }
     }
 
     /// Sessions that have identified themselves, of one user and, if named, one client.

@@ -49,6 +49,15 @@ pub fn json_compact_check(data: &[u8], max_depth: usize) -> Result<(), JsonError
     }
 }
 
+/// Checks that a JSON value nests at most `max_depth` levels. Of JSON that a parser has taken nothing else is left to check: parsers
+/// skip raw values without a limit of their own.
+///
+/// # Errors
+/// [`JsonError::TooDeep`].
+pub fn json_depth_check(json: &str, max_depth: usize) -> Result<(), JsonError> {
+    if deeper_than(json.as_bytes(), max_depth) { Err(JsonError::TooDeep { max_depth }) } else { Ok(()) }
+}
+
 /// The bytes as text, if they are UTF-8 and nest at most `max_depth` levels. Says nothing of the syntax yet.
 pub(crate) fn checked_text(data: &[u8], max_depth: usize) -> Result<&str, JsonError> {
     let text = simdutf8::basic::from_utf8(data).map_err(|_| JsonError::NotUtf8)?;

@@ -3,6 +3,8 @@
 //! The gateway asks here before it takes the socket from HTTP; whether the origin is welcome is its own policy.
 //! RFC 6455 §4.2 and §11.3; `docs/protocols/websocket.md` §1 to §4.
 
+use std::borrow::Cow;
+
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
@@ -28,6 +30,8 @@ const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true)
         .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
+/// Bytes of an answer without parameters of compression, so that it mostly is written without growing.
+const RESPONSE_BYTES: usize = 192;
 /// Most bytes of the client's subprotocols that an answer repeats.
 const REPEATED_BYTES: usize = 128;
 
@@ -211,7 +215,8 @@ impl Offer {
     /// The whole head of the 101: the headers it must have, and no others.
     #[must_use]
     pub fn response(&self, subprotocol: Option<&str>, deflate: Option<&DeflateParams>) -> Vec<u8> {
-        let mut head = String::from(
+        let mut head = String::with_capacity(RESPONSE_BYTES);
+        head.push_str(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
         );
         head.push_str(&accept_key(&self.key));
@@ -261,7 +266,7 @@ impl<'a> HandshakeHead<'a> {
     fn collect(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Self, HandshakeRefusal> {
         let mut head = Self::default();
         for (name, value) in headers {
-            head.take(&name.to_ascii_lowercase(), value)?;
+            head.take(&lower_case(name), value)?;
         }
         Ok(head)
     }
@@ -316,6 +321,15 @@ fn single<'a>(
         _ => return Err(HandshakeRefusal::BadRequest(otherwise)),
     }
     Ok(())
+}
+
+/// A name in lower case, copied only where it is not: parsers of HTTP give names that are.
+fn lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        name.to_ascii_lowercase().into()
+    } else {
+        name.into()
+    }
 }
 
 fn list_contains(value: &[u8], token: &[u8]) -> bool {

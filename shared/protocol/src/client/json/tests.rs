@@ -42,6 +42,20 @@ fn depth_is_allowed_up_to_the_limit() {
     assert_eq!(json_compact_check(siblings.as_bytes(), 2), Ok(()));
 }
 
+proptest! {
+    /// A parser's raw value is whole JSON, so that its depth is all that is left to check.
+    #[test]
+    fn of_raw_values_the_check_of_depth_says_what_the_whole_check_says(
+        text in r#"[\[\]{}:,"\\ 0-9a-fnrtu]{0,24}"#, depth in 0..4_usize,
+    ) {
+        if let Ok(value) = serde_json::from_str::<&serde_json::value::RawValue>(&text) {
+            prop_assert_eq!(json_depth_check(value.get(), depth), json_compact_check(text.as_bytes(), depth));
+        }
+        let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        prop_assert_eq!(json_depth_check(&nested, 2).is_ok(), depth <= 2);
+    }
+}
+
 #[test]
 fn a_limit_beyond_the_stack_is_still_safe() {
     let nested = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
