@@ -136,6 +136,10 @@ nginx_before=$(containers nginx)
 for service in $("${compose[@]}" config --services); do
     case $service in
         redis | gateway) ;;
+        # docker-compose 1.29 names the services of a profile that nobody has asked for, too.
+        prometheus | grafana)
+            [[ " ${compose[*]} " != *" --profile metrics "* ]] || "${compose[@]}" up --detach --no-deps "$service"
+            ;;
         *) "${compose[@]}" up --detach --no-deps "$service" ;;
     esac
 done

@@ -24,6 +24,9 @@ use super::{list, path, read, text, yaml};
 const RINGS_WITHIN: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(30);
 
+/// Cases of all alerts; those of the second file take days.
+const CASES: [&str; 2] = ["alerts.test.yml", "alerts.days.test.yml"];
+
 fn promtool(arguments: &[&str]) -> Output {
     let mut promtool = Command::new("promtool");
     promtool.current_dir(path("prometheus")).args(arguments);
@@ -32,7 +35,7 @@ fn promtool(arguments: &[&str]) -> Output {
 
 #[test]
 fn prometheus_takes_the_files_and_every_alert_rings_when_it_has_to_and_only_then() {
-    for arguments in [&["check", "config", "prometheus.yml"][..], &["test", "rules", "alerts.test.yml"]] {
+    for arguments in [&["check", "config", "prometheus.yml"][..], &["test", "rules", CASES[0], CASES[1]]] {
         let output = promtool(arguments);
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said));
@@ -45,8 +48,9 @@ fn every_alert_has_a_case_in_which_it_rings_and_one_in_which_it_does_not() {
     let rules = list(&alerts, "/groups").iter().flat_map(|group| list(group, "/rules"));
     let mut cases: BTreeMap<&str, [bool; 2]> = rules.map(|rule| (text(rule, "/alert"), [false; 2])).collect();
     assert!(cases.len() > 5);
-    let tests = yaml("prometheus/alerts.test.yml");
-    for case in list(&tests, "/tests").iter().flat_map(|test| list(test, "/alert_rule_test")) {
+    let tests = CASES.map(|file| yaml(&format!("prometheus/{file}")));
+    let tests = tests.iter().flat_map(|tests| list(tests, "/tests"));
+    for case in tests.flat_map(|test| list(test, "/alert_rule_test")) {
         let rings = !list(case, "/exp_alerts").is_empty();
         let name = text(case, "/alertname");
         cases.get_mut(name).unwrap_or_else(|| panic!("no alert {name}"))[usize::from(rings)] = true;

@@ -129,8 +129,17 @@ fn a_pod_has_time_to_drain() {
     let objects = objects();
     let deployment = &objects["Deployment"];
     let seconds = deployment.pointer(&format!("{POD}/terminationGracePeriodSeconds")).and_then(Value::as_u64);
-    let before: u64 = text(container(deployment), "/lifecycle/preStop/exec/command/1").parse().unwrap();
-    assert!(Duration::from_secs(seconds.unwrap()) > Duration::from_secs(before) + longest_drain());
+    let settings = text(&objects["ConfigMap"], "/data/gorani.toml");
+    let (_, drain) = settings.split_once("\n[drain]\ngrace = \"").unwrap();
+    let grace = humantime::parse_duration(drain.split('"').next().unwrap()).unwrap();
+    // Readiness is looked at every 2 s, and two answers must be no.
+    assert!(grace >= Duration::from_secs(5), "{grace:?}");
+    assert!(Duration::from_secs(seconds.unwrap()) > grace + longest_drain());
+    // The image needs no shell and no program but its own.
+    let container = container(deployment);
+    for hook in ["/lifecycle", "/startupProbe/exec", "/livenessProbe/exec", "/readinessProbe/exec"] {
+        assert_eq!(container.pointer(hook), None, "{hook}");
+    }
 }
 
 #[test]

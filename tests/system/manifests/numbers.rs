@@ -1,6 +1,9 @@
 //! The metrics that `deploy/prometheus` and `deploy/grafana` ask for are those of a node, and a node counts no more things than its settings say.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use gorani_tests::{
     backend::{Answer, Backend},
@@ -42,6 +45,39 @@ fn expressions() -> Vec<String> {
     }
     assert!(expressions.len() > 50, "{}", expressions.len());
     expressions
+}
+
+/// Selectors of metrics in an expression, with their labels.
+fn selectors(expression: &str) -> Vec<&str> {
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let begins = |at: &usize| !expression[..*at].ends_with(is_of_name);
+    let prefixes = ["gorani_", "process_", "up{"];
+    let found = prefixes.iter().flat_map(|prefix| expression.match_indices(prefix)).map(|(at, _)| at);
+    found
+        .filter(begins)
+        .map(|at| {
+            let rest = &expression[at..];
+            let after = rest.find(|letter| !is_of_name(letter)).unwrap_or(rest.len());
+            let end = if rest[after..].starts_with('{') { rest.find('}').unwrap() + 1 } else { after };
+            &rest[..end]
+        })
+        .collect()
+}
+
+#[test]
+fn every_panel_shows_the_job_and_the_nodes_that_are_chosen() {
+    let targets = panels().into_iter().flat_map(|panel| list(&panel, "/targets").to_vec());
+    let mut seen = 0;
+    for target in targets {
+        let expression = text(&target, "/expr");
+        for selector in selectors(expression) {
+            seen += 1;
+            for variable in ["job=~\"$job\"", "instance=~\"$instance\""] {
+                assert!(selector.contains(variable), "{selector} of {expression}");
+            }
+        }
+    }
+    assert!(seen > 50, "{seen}");
 }
 
 /// Settings of a node with everything that it can have, but for the endpoints of a backend.
@@ -111,6 +147,28 @@ async fn requests_to_redis_are_timed_by_the_names_of_their_scripts() {
         assert!(count.is_some_and(|count| count > 0), "{kind}: {shown}");
     }
     assert!(!shown.contains("kind=\"queue_push\""), "a script that was not called has no series");
+}
+
+#[tokio::test]
+async fn a_bucket_of_a_histogram_is_two_to_two_and_a_half_times_the_one_before() {
+    let shown = shown().await;
+    let mut bounds: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for line in shown.lines() {
+        let Some((name, labels)) = line.split_once("_bucket{") else { continue };
+        let (_, bound) = labels.split_once("le=\"").unwrap();
+        let bound: f64 = bound.split('"').next().unwrap().parse().unwrap();
+        let of_name = bounds.entry(name).or_default();
+        if bound.is_finite() && of_name.last().is_none_or(|last| bound > *last) {
+            of_name.push(bound);
+        }
+    }
+    assert!(bounds.len() > 8, "{bounds:?}");
+    for (name, bounds) in bounds {
+        for pair in bounds.windows(2) {
+            let factor = pair[1] / pair[0];
+            assert!((1.99..2.51).contains(&factor), "{name}: {pair:?}");
+        }
+    }
 }
 
 #[test]

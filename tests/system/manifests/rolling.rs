@@ -4,6 +4,7 @@
 use std::{
     fs,
     os::unix::fs::symlink,
+    path::Path,
     process::{Command, Output},
 };
 
@@ -49,9 +50,15 @@ impl Machine {
     }
 
     fn update(&self, nodes: &str) -> Output {
+        self.update_with(nodes, &[])
+    }
+
+    /// `arguments`: further ones of compose.
+    fn update_with(&self, nodes: &str, arguments: &[&str]) -> Output {
         let old = std::env::var("PATH").unwrap();
         Command::new(self.files.path().join("rolling-update.sh"))
             .args([nodes, "docker", "compose", "--project-name", "gorani"])
+            .args(arguments)
             .env("PATH", format!("{}:{old}", self.files.path().display()))
             .env("DOCKER_STATE", self.files.path())
             .env("GORANI_NODE", binary::node())
@@ -69,14 +76,20 @@ impl Machine {
 
     /// Names of the nodes' containers, the oldest first; all of them run.
     fn nodes(&self) -> Vec<String> {
+        self.containers("gateway")
+    }
+
+    /// Names of a service's containers, the oldest first.
+    fn containers(&self, service: &str) -> Vec<String> {
         let containers = fs::read_dir(self.files.path().join("containers")).unwrap();
-        let mut nodes: Vec<String> = containers
+        let is_own = |of: &Path| fs::read_to_string(of.join("service")).unwrap().trim_end() == service;
+        let mut own: Vec<String> = containers
             .map(|container| container.unwrap())
-            .filter(|container| fs::read_to_string(container.path().join("service")).unwrap() == "gateway\n")
+            .filter(|container| is_own(&container.path()))
             .map(|container| container.file_name().into_string().unwrap())
             .collect();
-        nodes.sort();
-        nodes
+        own.sort();
+        own
     }
 
     /// The healthy nodes that were left at the end of each that ended.
@@ -98,6 +111,16 @@ fn a_cluster_starts_and_an_update_without_a_change_ends_no_node() {
     assert_eq!(machine.nodes()[..3], nodes);
     assert_eq!(machine.nodes().len(), 5);
     assert!(machine.left_at_ends().is_empty());
+}
+
+#[test]
+fn what_is_of_a_profile_starts_for_those_who_ask_for_the_profile_alone() {
+    let machine = Machine::new();
+    machine.updated("1");
+    assert_eq!((machine.containers("nginx").len(), machine.containers("prometheus").len()), (1, 0));
+    let output = machine.update_with("1", &["--profile", "metrics"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!((machine.containers("nginx").len(), machine.containers("prometheus").len()), (1, 1));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use prometheus_client::{
 };
 
 /// Buckets of the times of calls; a client waits for them.
-const SECONDS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+const SECONDS: [f64; 11] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Labels of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
