@@ -92,6 +92,18 @@ impl Api {
     pub fn try_get(&self, path: &str) -> Result<(u16, String), ureq::Error> {
         read(self.agent.get(format!("{}{path}", self.base)).call()?)
     }
+
+    /// A read of the admin API with one of `admin.keys`: the whole answer.
+    ///
+    /// # Panics
+    /// If the answer is not one of 200.
+    pub fn admin(&self, key: &str, query: &str) -> Value {
+        let request = self.agent.get(format!("{}/admin/api/{query}", self.base));
+        let answered = request.header("Authorization", format!("Bearer {key}")).call().and_then(read);
+        let (status, body) = answered.unwrap_or_else(|error| panic!("{query}: {error}"));
+        assert_eq!(status, 200, "{query}: {body}");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{query}: {error}: {body}"))
+    }
 }
 
 fn read(mut response: Response<Body>) -> Result<(u16, String), ureq::Error> {

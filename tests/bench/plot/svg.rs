@@ -106,7 +106,8 @@ fn draw_panel(figure: &Figure, panel: &Panel, area: &Area<'_, '_>) -> Drawn {
     let (bottom, top) = (y.start, y.end);
     let mut chart: Chart<'_, '_> = ChartBuilder::on(area)
         .margin_left(8)
-        .margin_right(16)
+        // Half of the last number of the axis.
+        .margin_right(32)
         .margin_top(6)
         .margin_bottom(6)
         .caption(panel.title.clone(), text(TEXT_SIZE + 1))
