@@ -175,12 +175,12 @@ fn a_client_that_offers_http_2_alone_is_told_to_use_http_1_and_one_that_offers_n
 }
 
 #[test]
-fn the_command_for_health_checks_trusts_the_node_of_its_settings_and_no_other() {
+fn a_certificate_that_is_renewed_or_broken_on_disk_makes_no_node_unhealthy_and_gets_no_token() {
     use std::process::{Command, Output};
 
-    let health = |node: &Node, files: &Path| -> Output {
+    let run = |node: &Node, files: &Path, arguments: &[&str]| -> Output {
         Command::new(gorani_tests::binary::node())
-            .args(["health", "live"])
+            .args(arguments)
             .env("GORANI__HTTP__ADDRESS", node.address().to_string())
             .env("GORANI__HTTP__TLS__CERTIFICATE", files.join("certificate.pem"))
             .env("GORANI__HTTP__TLS__KEY", files.join("key.pem"))
@@ -190,9 +190,19 @@ fn the_command_for_health_checks_trusts_the_node_of_its_settings_and_no_other() 
     let [own, others] = [(); 2].map(|()| tempfile::TempDir::new().unwrap());
     let (node, _) = start(own.path());
     let _other = start(others.path());
-    let answer = health(&node, own.path());
-    assert!(answer.status.success(), "{answer:?}");
-    let answer = health(&node, others.path());
-    assert_eq!(answer.status.code(), Some(1), "{answer:?}");
-    assert!(String::from_utf8_lossy(&answer.stderr).contains("certificate"), "{answer:?}");
+    let asked = ["admin", "nodes", "--key", "admin-key-of-the-tests-0123456789"];
+    let answer = run(&node, own.path(), &asked);
+    assert_ne!(answer.status.code(), Some(3), "the node is reached: {answer:?}");
+    for files in [own.path(), others.path()] {
+        let answer = run(&node, files, &["health", "live"]);
+        assert!(answer.status.success(), "{answer:?}");
+    }
+    let answer = run(&node, others.path(), &asked);
+    assert_eq!(answer.status.code(), Some(3), "{answer:?}");
+    let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+    assert!(said.contains("shows another certificate") && said.contains("SIGHUP"), "{said}");
+    std::fs::write(others.path().join("certificate.pem"), "nothing of PEM").unwrap();
+    assert!(run(&node, others.path(), &["health", "live"]).status.success());
+    let said = String::from_utf8_lossy(&run(&node, others.path(), &asked).stderr).into_owned();
+    assert!(said.contains("certificate.pem: no certificate is in it"), "{said}");
 }

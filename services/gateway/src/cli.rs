@@ -104,6 +104,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum CliCommand {
     /// Run a node (the default).
+    #[command(after_help = config_file::SERVE_HELP)]
     Serve(ConfigFile),
     /// Read and check the settings, and say what is wrong with them; or tell what a token says and opens, or what a user may do in a
     /// channel.
@@ -121,7 +122,7 @@ enum CliCommand {
         #[command(flatten)]
         arguments: InitArguments,
     },
-    /// Ask the node that runs here with these settings whether it is alive or ready; exit code 1 if not.
+    /// Ask the node that runs here with these settings whether it is alive or ready.
     Health {
         #[command(flatten)]
         file: ConfigFile,
@@ -161,6 +162,7 @@ enum CliCommand {
     /// Print the page for man(1), or write those of all commands into a directory.
     Man(ManArguments),
     /// Print the version.
+    #[command(after_help = config_file::VERSION_HELP)]
     Version,
 }
 

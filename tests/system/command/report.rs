@@ -58,6 +58,7 @@ async fn an_archive_tells_all_but_secrets_and_payloads() {
     }
     let json = |name: &str| serde_json::from_str::<Value>(&file(&archive, name)).unwrap();
     assert_eq!(json("version.json")["gorani"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(json("version.json")["features"], json!({"admin": true, "otlp": true, "top": true}));
     assert_eq!(json("nodes.json")["result"].as_array().unwrap().len(), 1);
     let settings = json("settings-here.json");
     let secret =

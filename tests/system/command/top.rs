@@ -138,3 +138,24 @@ fn a_signal_and_the_last_round_give_the_terminal_back() {
     pane.wait_for("ended 0");
     assert!(pane.shown().contains("2 polls in"), "{}", pane.shown());
 }
+
+#[test]
+fn a_terminal_that_goes_away_ends_it_whether_or_not_a_signal_comes() {
+    let node = Node::start(operated(Settings::open()));
+    let (program, file) = (binary::node(), node.settings_file());
+    let (program, file) = (program.display(), file.display());
+    // In a session of its own it has no controlling terminal, and is told nothing.
+    for session in ["exec", "exec setsid --wait"] {
+        let line =
+            format!("{session} sh -c \"echo \\$\\$ > {file}.pid; exec {program} top --config {file}\"");
+        let pane = Pane::start(80, 24, &line);
+        pane.wait_for("nodes: 1 ");
+        let id = std::fs::read_to_string(format!("{file}.pid")).unwrap();
+        drop(pane);
+        eventually(session, SOON, || {
+            // One that nobody has waited for yet has ended, too.
+            std::fs::read_to_string(format!("/proc/{}/stat", id.trim()))
+                .map_or(true, |state| state.contains(") Z "))
+        });
+    }
+}

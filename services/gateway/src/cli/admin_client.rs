@@ -10,7 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    health::{Unhealthy, exchange},
+    health::{TrustedCertificate, Unhealthy, exchange},
     http_client::{ANSWER_MAX_BYTES, WebStream},
     streamed::StreamedLines,
 };
@@ -87,7 +87,27 @@ pub(super) struct AdminClient<'a> {
     timeout: Duration,
     /// The path of the admin page.
     path: String,
-    credentials: String,
+    credentials: Credentials,
+}
+
+/// The credentials of a request.
+enum Credentials {
+    /// A key of `admin.keys`.
+    Key(String),
+    /// A token that this key signs for each request: a command may ask for longer than a token is good.
+    Signed(Box<TokenKey>),
+}
+
+impl Credentials {
+    /// The text for a request at this Unix second.
+    fn text(&self, now: u64) -> Result<String, AdminCallFailed> {
+        match self {
+            Self::Key(key) => Ok(key.clone()),
+            Self::Signed(key) => key
+                .sign(&TokenBody::of_command(now))
+                .map_err(|error| AdminCallFailed::Failed(error.to_string())),
+        }
+    }
 }
 
 impl<'a> AdminClient<'a> {
@@ -97,16 +117,15 @@ impl<'a> AdminClient<'a> {
     ) -> Result<Self, AdminCallFailed> {
         let ServerArguments { server, key, timeout } = arguments;
         let credentials = match key {
-            Some(key) => key.clone(),
-            None => {
-                let key = TokenKey::of_commands(&settings.admin, &settings.cluster.secret);
-                let token = key.sign(&TokenBody::of_command(unix_ms() / 1000));
-                token.map_err(|error| AdminCallFailed::Failed(error.to_string()))?
+            Some(key) if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                return Err(AdminCallFailed::Use("--key: not a key".to_owned()));
             }
+            Some(key) => Credentials::Key(key.clone()),
+            None => Credentials::Signed(Box::new(TokenKey::of_commands(
+                &settings.admin,
+                &settings.cluster.secret,
+            ))),
         };
-        if !credentials.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(AdminCallFailed::Use("--key: not a key".to_owned()));
-        }
         let path = match server {
             Some(url) if !url.path().trim_matches('/').is_empty() => {
                 url.path().trim_end_matches('/').to_owned()
@@ -150,7 +169,10 @@ impl<'a> AdminClient<'a> {
 
     fn exchange(&self, request: &[u8]) -> Result<(u16, String), AdminCallFailed> {
         Ok(match self.server {
-            None => exchange(self.settings.operator_listener(), request, self.timeout, ANSWER_MAX_BYTES)?,
+            None => {
+                let (listener, trusted) = (self.settings.operator_listener(), TrustedCertificate::OfSettings);
+                exchange(listener, trusted, request, self.timeout, ANSWER_MAX_BYTES)?
+            }
             Some(url) => WebStream::open(url, self.timeout)
                 .and_then(|mut stream| stream.exchange(request))
                 .map(|answer| (answer.status, answer.text()))
@@ -159,7 +181,7 @@ impl<'a> AdminClient<'a> {
     }
 
     fn ask(&self, method: &str, target: &str, body: Option<&str>) -> Result<Value, AdminCallFailed> {
-        let mut request = self.head(method, target);
+        let mut request = self.head(method, target)?;
         if let Some(body) = body {
             let length = body.len();
             let _ = write!(
@@ -178,12 +200,9 @@ impl<'a> AdminClient<'a> {
     }
 
     /// The beginning of a request.
-    fn head(&self, method: &str, target: &str) -> String {
-        let host = self.host();
-        format!(
-            "{method} {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n",
-            self.credentials
-        )
+    fn head(&self, method: &str, target: &str) -> Result<String, AdminCallFailed> {
+        let (host, credentials) = (self.host(), self.credentials.text(unix_ms() / 1000)?);
+        Ok(format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {credentials}\r\n"))
     }
 
     fn failed(&self, status: u16, answer: Option<&Value>) -> AdminCallFailed {
@@ -208,7 +227,7 @@ impl<'a> AdminClient<'a> {
         wait: Duration,
     ) -> Result<StreamedLines, AdminCallFailed> {
         let query: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-        let mut request = self.head("GET", &format!("{}?{query}", self.api(call)?));
+        let mut request = self.head("GET", &format!("{}?{query}", self.api(call)?))?;
         request.push_str("Accept: application/x-ndjson\r\nConnection: close\r\n\r\n");
         let (server, opened) = match self.server {
             None => {
@@ -230,5 +249,23 @@ impl<'a> AdminClient<'a> {
         }
         let answer: Option<Value> = serde_json::from_str(&lines.rest(wait)).ok();
         Err(self.failed(status, answer.as_ref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::settings::AdminSettings;
+
+    #[test]
+    fn a_command_that_asks_for_longer_than_its_token_is_good_signs_another_one() {
+        let key = || TokenKey::of_commands(&AdminSettings::default(), "secret of the cluster");
+        let credentials = Credentials::Signed(Box::new(key()));
+        for now in [1_000, 1_090, 90_000] {
+            let token = key().verify(&credentials.text(now).unwrap()).unwrap();
+            assert!(token.is_fresh(now), "{now}");
+        }
     }
 }

@@ -5,6 +5,9 @@ use clap_complete::{Shell, generate};
 
 /// The shell that asks.
 #[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  gorani completions bash > /etc/bash_completion.d/gorani\n  gorani completions zsh > /usr/share/zsh/vendor-completions/_gorani\n\nExit codes: 0 printed, 1 not, 2 bad use."
+)]
 pub struct CompletionsArguments {
     /// Shell that reads them.
     #[arg(value_enum)]

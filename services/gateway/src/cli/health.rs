@@ -26,6 +26,9 @@ const ANSWER_MAX_BYTES: u64 = 16 * 1024;
 
 /// Arguments of `gorani health`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  gorani health\n  gorani health live --timeout 5s\n\nExit codes: 0 yes, 1 no or no answer, 2 bad use, 78 bad settings."
+)]
 pub struct HealthArguments {
     /// The question to the node.
     #[arg(value_enum, default_value_t = HealthQuery::Ready)]
@@ -83,14 +86,27 @@ pub enum PinError {
     /// The file cannot be read as PEM.
     #[error("{0}: {1}")]
     File(PathBuf, #[source] pem::Error),
+    /// The file of certificates holds none.
+    #[error("{0}: no certificate is in it")]
+    Empty(PathBuf),
     /// rustls does not take it.
     #[error(transparent)]
     Unusable(#[from] rustls::Error),
 }
 
+/// The certificates that a command takes from the node of its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TrustedCertificate {
+    /// Any. Nothing secret is sent, and a file that was renewed, or is broken, is no reason to restart a node that runs with the one before.
+    Any,
+    /// The first one of the file in the settings: a token must not go to another process.
+    OfSettings,
+}
+
 fn ask(listener: ListenerAddress<'_>, question: HealthQuery, timeout: Duration) -> Result<String, Unhealthy> {
     let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", question.path());
-    match exchange(listener, request.as_bytes(), timeout, ANSWER_MAX_BYTES)? {
+    let trusted = TrustedCertificate::Any;
+    match exchange(listener, trusted, request.as_bytes(), timeout, ANSWER_MAX_BYTES)? {
         (200, body) => Ok(body),
         (status, body) => Err(Unhealthy::Answered(format!("{status} {body}"))),
     }
@@ -99,6 +115,7 @@ fn ask(listener: ListenerAddress<'_>, question: HealthQuery, timeout: Duration) 
 /// Sends a request that ends the connection to a listener of the node of this machine; the status and the body of the answer.
 pub(super) fn exchange(
     listener: ListenerAddress<'_>,
+    trusted: TrustedCertificate,
     request: &[u8],
     timeout: Duration,
     max_bytes: u64,
@@ -110,7 +127,8 @@ pub(super) fn exchange(
     tcp.set_write_timeout(Some(timeout)).map_err(failed)?;
     let tcp = Until { tcp, give_up };
     let answer = if listener.tls.is_on() {
-        transfer(connect_pinned(&listener.tls.certificate, address.ip(), tcp)?, request, max_bytes)
+        let pinned = (trusted == TrustedCertificate::OfSettings).then_some(&*listener.tls.certificate);
+        transfer(connect_tls(pinned, address.ip(), tcp)?, request, max_bytes)
     } else {
         transfer(tcp, request, max_bytes)
     };
@@ -178,15 +196,14 @@ impl Write for Until {
     }
 }
 
-/// Speaks TLS over `io` with a server whose certificate may have any name, but must be the first one of the file. No byte is
-/// sent yet.
-pub(super) fn connect_pinned<T: Read + Write>(
-    file: &Path,
+/// Speaks TLS over `io` with a server whose certificate may have any name, but must be the first one of the file if one is pinned. No
+/// byte is sent yet.
+pub(super) fn connect_tls<T: Read + Write>(
+    pinned: Option<&Path>,
     ip: IpAddr,
     io: T,
 ) -> Result<StreamOwned<ClientConnection, T>, PinError> {
-    let certificate =
-        CertificateDer::from_pem_file(file).map_err(|error| PinError::File(file.to_owned(), error))?;
+    let certificate = pinned.map(certificate_of).transpose()?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
@@ -197,10 +214,17 @@ pub(super) fn connect_pinned<T: Read + Write>(
     Ok(StreamOwned::new(connection, io))
 }
 
-/// Trusts one certificate, by its bytes: the address asked is the loopback, which no certificate names.
+fn certificate_of(file: &Path) -> Result<CertificateDer<'static>, PinError> {
+    CertificateDer::from_pem_file(file).map_err(|error| match error {
+        pem::Error::NoItemsFound => PinError::Empty(file.to_owned()),
+        error => PinError::File(file.to_owned(), error),
+    })
+}
+
+/// Trusts one certificate, by its bytes, or any: the address asked is the loopback, which no certificate names.
 #[derive(Debug)]
 struct Pinned {
-    certificate: CertificateDer<'static>,
+    certificate: Option<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -213,11 +237,11 @@ impl ServerCertVerifier for Pinned {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if *end_entity == self.certificate {
+        if self.certificate.as_ref().is_none_or(|certificate| end_entity == certificate) {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(rustls::Error::General(
-                "the node shows another certificate than that of its settings".to_owned(),
+                "the node shows another certificate than the file of its settings; if that was renewed, SIGHUP lets the node read it".to_owned(),
             ))
         }
     }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::health::{Unhealthy, exchange};
+use super::health::{TrustedCertificate, Unhealthy, exchange};
 use crate::{clock, settings::Settings};
 
 /// Bytes of an answer at most; a page ends at `api.reply_max_bytes`, and events are written out.
@@ -29,6 +29,9 @@ enum DeadLetterAction {
 
 /// Arguments of `gorani hooks`. The dead letters that are meant are all that fit all flags.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  gorani hooks list\n  gorani hooks replay --endpoint backend\n\nExit codes: 0 done, 1 not, 2 bad use, 78 bad settings."
+)]
 pub struct HooksArguments {
     /// The action on them.
     #[arg(value_enum)]
@@ -180,7 +183,13 @@ fn call(
          Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
-    let (status, answer) = exchange(settings.http.listener(), request.as_bytes(), timeout, ANSWER_MAX_BYTES)?;
+    let (status, answer) = exchange(
+        settings.http.listener(),
+        TrustedCertificate::OfSettings,
+        request.as_bytes(),
+        timeout,
+        ANSWER_MAX_BYTES,
+    )?;
     let answer: ApiAnswer = match serde_json::from_str(&answer) {
         Ok(answer) => answer,
         Err(_) if status != 200 => return Err(HooksFailed::Refused(format!("{status} {answer}"))),

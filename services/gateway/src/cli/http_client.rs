@@ -14,7 +14,7 @@ use rustls::{
 use tokio::time::Instant;
 use url::Url;
 
-use super::health::{Unhealthy, Until, connect_pinned, reachable};
+use super::health::{Unhealthy, Until, connect_tls, reachable};
 use crate::settings::ListenerAddress;
 
 /// Bytes of an answer at most.
@@ -75,7 +75,7 @@ impl WebStream {
         tcp.set_write_timeout(Some(timeout)).map_err(failed)?;
         let tcp = Until { tcp, give_up: Instant::now() + timeout };
         if listener.tls.is_on() {
-            Ok(Self::Tls(Box::new(connect_pinned(&listener.tls.certificate, address.ip(), tcp)?)))
+            Ok(Self::Tls(Box::new(connect_tls(Some(&listener.tls.certificate), address.ip(), tcp)?)))
         } else {
             Ok(Self::Plain(tcp))
         }

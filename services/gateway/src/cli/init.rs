@@ -28,6 +28,9 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8000";
 
 /// Arguments of `gorani init`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  gorani init\n  gorani init --origin https://app.example.com --namespace chat --address 0.0.0.0:8000\n\nExit codes: 0 written, 1 not, 2 bad use."
+)]
 pub struct InitArguments {
     /// Origin of the pages that connect, such as `https://app.example.com`; may be given several times.
     #[arg(long)]

@@ -7,6 +7,9 @@ use clap_mangen::Man;
 
 /// The place for the pages.
 #[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  gorani man | man -l -\n  gorani man --directory /usr/share/man/man1\n\nExit codes: 0 written, 1 not, 2 bad use."
+)]
 pub struct ManArguments {
     /// Directory for the pages of all commands, gorani.1, gorani-serve.1, …; it is made where it is missing. Without it the first page is
     /// printed.
@@ -28,5 +31,25 @@ impl ManArguments {
             None => Man::new(command).render(&mut page)?,
         }
         Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use crate::cli::Cli;
+
+    #[test]
+    fn the_help_of_every_command_has_two_examples_and_names_the_exit_codes() {
+        let cli = Cli::command();
+        assert!(cli.get_subcommands().count() > 5);
+        for command in cli.get_subcommands() {
+            let name = command.get_name();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.lines().filter(|line| line.starts_with("  ") && line.contains("gorani"));
+            assert!(examples.count() >= 2, "{name}: {help}");
+            assert!(help.contains("Exit codes: 0"), "{name}: {help}");
+        }
     }
 }

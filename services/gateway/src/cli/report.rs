@@ -123,7 +123,7 @@ fn version() -> Value {
     let system = std::fs::read_to_string("/proc/version").unwrap_or_default();
     json!({
         "gorani": env!("CARGO_PKG_VERSION"),
-        "features": {"admin": cfg!(feature = "admin"), "top": cfg!(feature = "top")},
+        "features": {"admin": cfg!(feature = "admin"), "otlp": cfg!(feature = "otlp"), "top": cfg!(feature = "top")},
         "system": system.trim(),
         "architecture": env::consts::ARCH,
         "processors": thread::available_parallelism().map_or(0, std::num::NonZero::get),

@@ -10,6 +10,9 @@ use crate::session::Now;
 
 /// Arguments of `gorani token`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  gorani token --user 42 --ttl 1h\n  gorani token --user 42 --subscribe chat:lobby --ttl 10m\n\nExit codes: 0 made, 1 not, 2 bad use, 78 bad settings."
+)]
 pub struct TokenArguments {
     /// User id; empty for an anonymous token.
     #[arg(long, default_value = "")]

@@ -8,7 +8,11 @@ use serde_json::Value;
 
 use super::Finding;
 use crate::{
-    cli::{admin_client::AdminCallFailed, output::rows, terminal::printable},
+    cli::{
+        admin_client::AdminCallFailed,
+        output::{missing_nodes, rows},
+        terminal::printable,
+    },
     settings::{BrokerKind, Settings},
 };
 
@@ -216,6 +220,7 @@ pub(super) fn canary(settings: &Settings, broker: Result<Value, AdminCallFailed>
             return Some(Finding::unknown(CHECK, format!("no node was asked: {error}"), advice));
         }
     };
+    let silent = missing_nodes(&broker);
     let most = u64::try_from(settings.broker.redis.canary_timeout.as_millis()).unwrap_or(u64::MAX);
     let servers = broker["result"]["servers"].as_array().map_or(rows(&broker), Vec::as_slice);
     let ages = servers.iter().map(|server| (server["node"].as_str(), server["canary_age_ms"].as_u64()));
@@ -223,13 +228,19 @@ pub(super) fn canary(settings: &Settings, broker: Result<Value, AdminCallFailed>
         .filter(|(_, age)| age.is_none_or(|age| age > most))
         .map(|(node, _)| printable(node.unwrap_or_default()))
         .collect();
-    Some(if deaf.is_empty() {
-        Finding::fine(CHECK, format!("heard by {} nodes", servers.len()))
-    } else {
+    Some(if !deaf.is_empty() {
         Finding::bad(
             CHECK,
             format!("not heard for more than {most} ms: {}", deaf.join(", ")),
             "look at the log of that node and at CLIENT LIST in Redis: it does not get what others publish",
+        )
+    } else if silent.is_empty() {
+        Finding::fine(CHECK, format!("heard by {} nodes", servers.len()))
+    } else {
+        Finding::unknown(
+            CHECK,
+            format!("heard by {} nodes; {}", servers.len(), silent.trim_end().replace('\n', "; ")),
+            "look at the log of that node, and whether it still runs",
         )
     })
 }
@@ -323,6 +334,13 @@ mod tests {
         let finding =
             canary(&settings, Ok(answer)).map(|finding| (finding.state, finding.text.ends_with("n2")));
         assert_eq!(finding, Some((FindingState::Bad, true)));
+        let silent = json!({
+            "result": {"servers": [{"node": "n1", "canary_age_ms": 10}]},
+            "nodes": [{"name": "n1", "answered": true}, {"name": "n2", "answered": false}],
+        });
+        let finding = canary(&settings, Ok(silent)).map(|finding| (finding.state, finding.text));
+        let text = "heard by 1 nodes; n2 did not answer, its part is missing".to_owned();
+        assert_eq!(finding, Some((FindingState::Unknown, text)));
         settings.broker.kind = BrokerKind::Memory;
         assert_eq!(canary(&settings, Ok(json!({}))), None);
     }

@@ -1,7 +1,7 @@
 //! The terminal: draws, reads keys, and gives the terminal back whatever ends it. A thread asks; another one waits for signals.
 
 use std::{
-    io,
+    io::{self, IsTerminal as _},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,9 +15,10 @@ use ratatui::{
     DefaultTerminal,
     crossterm::event::{self, Event, KeyEventKind},
 };
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::Instant,
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -33,12 +34,16 @@ use crate::cli::{
 
 /// The longest time until a signal or an answer is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Time after a signal in which the screen ends by itself. Where its terminal is gone it does not: a read of that never ends.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The state that the screen and the poller share.
 struct Shared {
     /// `None` while paused.
     query: Mutex<Option<TopQuery>>,
     is_over: AtomicBool,
+    /// The screen is left, and the terminal given back.
+    is_left: AtomicBool,
 }
 
 type TopAnswer = Result<Snapshot, AdminCallFailed>;
@@ -51,8 +56,11 @@ pub(super) fn run(
     delay: Duration,
     rounds: Option<u32>,
 ) -> io::Result<String> {
-    let shared =
-        Arc::new(Shared { query: Mutex::new(Some(TopQuery::of(&state))), is_over: AtomicBool::new(false) });
+    let shared = Arc::new(Shared {
+        query: Mutex::new(Some(TopQuery::of(&state))),
+        is_over: AtomicBool::new(false),
+        is_left: AtomicBool::new(false),
+    });
     end_at_signals(Arc::clone(&shared));
     let (wake, woken) = sync_channel::<()>(1);
     let (answers, answered) = sync_channel::<TopAnswer>(1);
@@ -107,6 +115,7 @@ pub(super) fn run(
         shared.is_over.store(true, Ordering::Relaxed);
         // At once: the poller may wait for an answer still.
         let given_back = ratatui::try_restore();
+        shared.is_left.store(true, Ordering::Relaxed);
         // It waits on one of them otherwise.
         drop(wake);
         drop(answered);
@@ -143,7 +152,7 @@ fn poll(
     }
 }
 
-/// Ends the screen at SIGTERM, SIGINT and SIGHUP. In the screen Ctrl-C is a key.
+/// Ends the screen at SIGTERM, SIGINT and SIGHUP, and where its terminal has gone. In the screen Ctrl-C is a key.
 fn end_at_signals(shared: Arc<Shared>) {
     thread::spawn(move || {
         actix_rt::System::new().block_on(async {
@@ -160,10 +169,33 @@ fn end_at_signals(shared: Arc<Shared>) {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hangup.recv() => {}
+                () = hung_up() => {}
             }
             shared.is_over.store(true, Ordering::Relaxed);
+            sleep(ENDS_WITHIN).await;
+            if !shared.is_left.load(Ordering::Relaxed) {
+                // Nobody is there to be told if it fails.
+                let _is_given_back = ratatui::try_restore();
+                std::process::exit(1);
+            }
         });
     });
+}
+
+/// Returns when the terminal of the standard input has gone; never where that is none.
+async fn hung_up() {
+    let input = io::stdin();
+    if !input.is_terminal() {
+        return std::future::pending().await;
+    }
+    loop {
+        sleep(ENDS_WITHIN).await;
+        let mut looked_at = [PollFd::new(&input, PollFlags::empty())];
+        let has_answered = rustix::event::poll(&mut looked_at, Some(&Timespec::default()));
+        if has_answered.is_ok() && looked_at[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]
