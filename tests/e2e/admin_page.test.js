@@ -1,42 +1,23 @@
 // The admin page in Chromium, on data that the tests choose: accessibility, hostile names, narrow windows, and answers that lack something.
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 
-import { AdminWindow, VIEWS } from "./support/admin_browser.js";
+import { VIEWS } from "./support/admin_browser.js";
 import { HOSTILE, nodes, tailOf } from "./support/admin_answers.js";
-import { FakeAdmin } from "./support/admin_fake.js";
-import { startBrowser } from "./support/browser.js";
+import { fakeAdminSuite } from "./support/admin_fake.js";
 
-let fake;
-let browser;
-before(async () => {
-  fake = await FakeAdmin.start();
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.close();
-  await fake?.stop();
-});
-beforeEach(() => fake.reset());
-
-const open = (options) => AdminWindow.open(browser, fake.url, options);
-
-/** Notes violations of the policy before any script of the page runs. */
-const watchPolicy = (page) =>
-  page.addInitScript(() => {
-    globalThis.violations = [];
-    addEventListener("securitypolicyviolation", (event) => globalThis.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
-  });
+const suite = fakeAdminSuite();
+const { open } = suite;
 
 for (const colorScheme of ["light", "dark"]) {
   test(`axe finds nothing in any view, ${colorScheme}, and the policy is never violated`, async () => {
-    const admin = await open({ colorScheme, prepare: watchPolicy });
+    const admin = await open({ colorScheme });
     for (const view of VIEWS) {
       await admin.view(view);
       assert.deepEqual(await admin.audit(), [], view);
     }
-    assert.deepEqual(await admin.page.evaluate(() => globalThis.violations), []);
+    assert.deepEqual(await admin.violations(), []);
     assert.deepEqual(admin.problems, []);
     await admin.close();
   });
@@ -75,7 +56,7 @@ test("hostile names are text in every view: no dialog, no image, no script, and 
 });
 
 test("a long name is copied whole, with the characters that are not seen", async () => {
-  fake.answers.slow.result.now = [{ client: "c", user: `${"y".repeat(100)}\u202e`, node: "n1", oldest_ms: 1 }];
+  suite.fake.answers.slow.result.now = [{ client: "c", user: `${"y".repeat(100)}\u202e`, node: "n1", oldest_ms: 1 }];
   const admin = await open({ view: "slow", permissions: ["clipboard-read", "clipboard-write"] });
   await admin.page.locator("main button.small").first().click();
   await admin.says("main button.small", "Copied");
@@ -88,7 +69,7 @@ test("links to hostile names lead to the views of those names", async () => {
   for (const name of [HOSTILE[0], "a/b?c#d%", "채널:로비", "100%"]) {
     await admin.page.evaluate((channel) => import("./assets/route.js").then(({ go }) => go("channels", channel)), name);
     await admin.says("main h1", name.slice(0, 20));
-    assert.ok(fake.requests.at(-1).includes(new URLSearchParams({ channel: name }).toString()), fake.requests.at(-1));
+    assert.ok(suite.fake.requests.at(-1).includes(new URLSearchParams({ channel: name }).toString()), suite.fake.requests.at(-1));
   }
   await admin.close();
 });
@@ -96,16 +77,16 @@ test("links to hostile names lead to the views of those names", async () => {
 test("a page that nobody sees asks nothing for 60 seconds, and asks at once when it is seen again", async () => {
   const admin = await open({ prepare: (page) => page.clock.install() });
   await admin.page.locator("main .numbers").waitFor();
-  const asked = () => fake.requests.filter((request) => request.startsWith("overview")).length;
+  const asked = () => suite.fake.requests.filter((request) => request.startsWith("overview")).length;
   const before = asked();
   const next = admin.page.waitForResponse(/api\/overview/);
   await admin.page.clock.runFor(2500);
   await next;
   assert.ok(asked() > before, "a seen page asks again");
   await admin.visibility("hidden");
-  const hidden = fake.requests.length;
+  const hidden = suite.fake.requests.length;
   await admin.page.clock.runFor(60_000);
-  assert.equal(fake.requests.length, hidden);
+  assert.equal(suite.fake.requests.length, hidden);
   const back = admin.page.waitForResponse(/api\/overview/);
   await admin.visibility("visible");
   await back;
@@ -117,9 +98,9 @@ test("a paused page asks nothing, and p pauses and goes on", async () => {
   await admin.page.locator("main .numbers").waitFor();
   await admin.page.keyboard.press("p");
   await admin.says("main .note", "Paused");
-  const before = fake.requests.length;
+  const before = suite.fake.requests.length;
   await admin.page.clock.runFor(30_000);
-  assert.equal(fake.requests.length, before);
+  assert.equal(suite.fake.requests.length, before);
   const back = admin.page.waitForResponse(/api\/overview/);
   await admin.page.keyboard.press("p");
   await back;
@@ -129,7 +110,7 @@ test("a paused page asks nothing, and p pauses and goes on", async () => {
 test("lists are asked for on demand: they ask once, and again only when live is pressed", async () => {
   const admin = await open({ view: "disconnects", prepare: (page) => page.clock.install() });
   await admin.shown("disconnects");
-  const asked = () => fake.requests.filter((request) => request === "disconnects").length;
+  const asked = () => suite.fake.requests.filter((request) => request === "disconnects").length;
   await admin.page.clock.runFor(60_000);
   assert.equal(asked(), 1);
   const again = admin.page.waitForResponse(/api\/disconnects/);
@@ -139,14 +120,14 @@ test("lists are asked for on demand: they ask once, and again only when live is 
 });
 
 test("the order of rows stays while the pointer is in the table, and follows the values when it has left", async () => {
-  const rows = (values) => ({ ...fake.answers.slow.result, now: values.map(([client, oldest_ms]) => ({ client, user: client, node: "n1", oldest_ms })) });
-  fake.answers.slow.result = rows([["one", 30], ["two", 20], ["three", 10]]);
+  const rows = (values) => ({ ...suite.fake.answers.slow.result, now: values.map(([client, oldest_ms]) => ({ client, user: client, node: "n1", oldest_ms })) });
+  suite.fake.answers.slow.result = rows([["one", 30], ["two", 20], ["three", 10]]);
   const admin = await open({ view: "slow", prepare: (page) => page.clock.install() });
   await admin.shown("slow");
   const order = () => admin.page.locator("main table").first().locator("tbody th").allInnerTexts();
   assert.deepEqual(await order(), ["one", "two", "three"]);
   await admin.page.locator("main table").first().hover();
-  fake.answers.slow.result = rows([["new", 99], ["three", 50], ["two", 40], ["one", 1]]);
+  suite.fake.answers.slow.result = rows([["new", 99], ["three", 50], ["two", 40], ["one", 1]]);
   const next = admin.page.waitForResponse(/api\/slow/);
   await admin.page.clock.runFor(2500);
   await next;
@@ -160,9 +141,9 @@ test("the order of rows stays while the pointer is in the table, and follows the
 
 test("what a silent node knows is said to be missing, in every view, and is never zero", async () => {
   const silent = nodes.map((node, index) => ({ ...node, answered: index !== 2 }));
-  for (const answer of Object.values(fake.answers)) if (answer.nodes) answer.nodes = silent;
-  fake.answers.overview.result = { nodes_up: 2, nodes_expected: 3, connections: null };
-  fake.answers.nodes.result[2] = { id: "node-id-3", name: "n3" };
+  for (const answer of Object.values(suite.fake.answers)) if (answer.nodes) answer.nodes = silent;
+  suite.fake.answers.overview.result = { nodes_up: 2, nodes_expected: 3, connections: null };
+  suite.fake.answers.nodes.result[2] = { id: "node-id-3", name: "n3" };
   const admin = await open();
   for (const view of ["overview", "nodes", "slow", "disconnects", "settings", "logs", "connections?transport=websocket"]) {
     await admin.view(view);
@@ -180,7 +161,7 @@ test("answers of older, newer and broken nodes break no view", async () => {
   const admin = await open();
   const odd = [{}, { result: null }, { result: [] }, { result: {} }, { result: "text", nodes: "none" }, [], { result: { settings: 3, servers: {}, now: null, codes: "x" } }];
   for (const answer of odd) {
-    for (const name of Object.keys(fake.answers).filter((each) => !["tail", "action"].includes(each))) fake.answers[name] = answer;
+    for (const name of Object.keys(suite.fake.answers).filter((each) => !["tail", "action"].includes(each))) suite.fake.answers[name] = answer;
     for (const view of VIEWS) {
       await admin.view(view);
       assert.doesNotMatch(await admin.text("main h1"), /cannot show/, `${view} ${JSON.stringify(answer)}`);
@@ -208,15 +189,15 @@ test("an action says in numbers what it would do, asks for the name above 100, a
   const button = admin.page.locator("main [data-action=disconnect]");
   await button.click();
   await admin.says("dialog #would", "This ends 1,204 connections on 3 nodes.");
-  assert.deepEqual(fake.posts.at(-1).body, { user: HOSTILE[0], dry_run: true });
+  assert.deepEqual(suite.fake.posts.at(-1).body, { user: HOSTILE[0], dry_run: true });
   const confirm = admin.page.locator("dialog button.danger");
   assert.ok(await confirm.isDisabled());
   assert.deepEqual(await admin.audit(), []);
   await admin.page.fill("#field-typed", HOSTILE[0]);
   await confirm.click();
   await admin.says("dialog #done", "Done: 1,204.");
-  assert.deepEqual(fake.posts.at(-1).body, { user: HOSTILE[0] });
-  assert.equal(fake.posts.at(-1).headers["x-gorani-admin"], "1");
+  assert.deepEqual(suite.fake.posts.at(-1).body, { user: HOSTILE[0] });
+  assert.equal(suite.fake.posts.at(-1).headers["x-gorani-admin"], "1");
   assert.equal(await admin.page.locator("dialog tbody tr").count(), 3);
   await admin.page.keyboard.press("Escape");
   await admin.page.locator("dialog").waitFor({ state: "detached" });
@@ -225,7 +206,7 @@ test("an action says in numbers what it would do, asks for the name above 100, a
 });
 
 test("a node that does not answer the preview is named, and the name has to be typed", async () => {
-  fake.answers.action = { result: { by_node: [{ id: "node-id-1", name: "n1", count: 2 }] }, nodes: nodes.map((node, index) => ({ ...node, answered: index !== 2 })) };
+  suite.fake.answers.action = { result: { by_node: [{ id: "node-id-1", name: "n1", count: 2 }] }, nodes: nodes.map((node, index) => ({ ...node, answered: index !== 2 })) };
   const admin = await open({ view: "users/user-1" });
   await admin.page.click("main [data-action=disconnect]");
   await admin.says("dialog .note.bad", "n3 did not answer.");
@@ -240,16 +221,16 @@ test("data that are no JSON are refused in the dialog, before anything is sent",
   await admin.page.fill("#field-data", "{nope");
   await admin.page.click("dialog button[type=submit]");
   await admin.says("dialog .note.bad", "The data are not JSON.");
-  assert.deepEqual(fake.posts, []);
+  assert.deepEqual(suite.fake.posts, []);
   await admin.page.fill("#field-data", `{"text":"hello"}`);
   await admin.page.click("dialog button[type=submit]");
   await admin.says("dialog #would", "3 subscribers");
-  assert.deepEqual(fake.posts.at(-1).body, { channel: "chat:lobby", data: { text: "hello" }, dry_run: true });
+  assert.deepEqual(suite.fake.posts.at(-1).body, { channel: "chat:lobby", data: { text: "hello" }, dry_run: true });
   await admin.close();
 });
 
 test("a reload says what it changes at once, what waits for a restart", async () => {
-  fake.answers["actions/reload"] = (body) => ({
+  suite.fake.answers["actions/reload"] = (body) => ({
     result: {
       dry_run: Boolean(body.dry_run),
       live: [{ key: "channel.namespaces[chat].history_size", before: 100, after: 200 }, { key: HOSTILE[0], before: null, after: HOSTILE[1] }],
@@ -266,13 +247,62 @@ test("a reload says what it changes at once, what waits for a restart", async ()
   assert.deepEqual(await admin.audit(), []);
   await admin.page.click("dialog form button.danger");
   await admin.says("dialog #done", "Done.");
-  assert.deepEqual(fake.posts.map(({ body }) => body), [{ dry_run: true }, {}]);
+  assert.deepEqual(suite.fake.posts.map(({ body }) => body), [{ dry_run: true }, {}]);
+  assert.deepEqual(admin.problems, []);
+  await admin.close();
+});
+
+test("a reload ends subscriptions that are no longer permitted only where it is ticked, and above 100 only where it is typed", async () => {
+  const reload = (count) => (body) => ({
+    result: {
+      total: 1,
+      live: [{ key: "channel.namespaces.chat.allow_subscribe_for_client", before: true, after: false }],
+      restart: [],
+      effects: [],
+      by_node: [{ id: "node-id-1", name: "n1", count: 1 }],
+      not_permitted: count,
+      ended: body.enforce && !body.dry_run ? count : 0,
+    },
+    nodes: nodes.slice(0, 1),
+  });
+  const admin = await open({ view: "settings" });
+  const box = admin.page.locator("dialog input[name=enforce]");
+  const button = admin.page.locator("dialog form button.danger");
+  const typed = admin.page.locator("dialog input[name=typed]");
+  for (const [count, needsWord, says] of [[3, false, "End the 3 subscriptions"], [1204, true, "End the 1,204 subscriptions"], [null, true, "did not tell how many"]]) {
+    suite.fake.posts.length = 0;
+    suite.fake.answers["actions/reload"] = reload(count);
+    await admin.page.click("main [data-action=reload]");
+    await admin.says("dialog label.check", says);
+    assert.equal(await box.isChecked(), false);
+    assert.equal(await button.isDisabled(), false, "without it nothing ends");
+    await box.check();
+    assert.equal(await typed.count(), needsWord ? 1 : 0, `${count}`);
+    if (needsWord) {
+      assert.equal(await button.isDisabled(), true);
+      await typed.fill("enforce");
+    }
+    assert.deepEqual(await admin.audit(), []);
+    await button.click();
+    await admin.says("dialog #done", count === null ? "subscriptions end within 20 s" : `${count.toLocaleString("en")} subscriptions end within 20 s`);
+    assert.deepEqual(suite.fake.posts.map(({ body }) => body), [{ dry_run: true }, { enforce: true }]);
+    await admin.page.keyboard.press("Escape");
+    await admin.page.locator("dialog").waitFor({ state: "detached" });
+  }
+  suite.fake.posts.length = 0;
+  suite.fake.answers["actions/reload"] = reload(0);
+  await admin.page.click("main [data-action=reload]");
+  await admin.says("dialog #would", "This changes 1 settings");
+  assert.equal(await box.count(), 0, "there is nothing to end");
+  await button.click();
+  await admin.says("dialog #done", "Done: 1.");
+  assert.deepEqual(suite.fake.posts.map(({ body }) => body), [{ dry_run: true }, {}]);
   assert.deepEqual(admin.problems, []);
   await admin.close();
 });
 
 test("a viewer sees no action and no audit log", async () => {
-  fake.session.role = "viewer";
+  suite.fake.session.role = "viewer";
   const admin = await open();
   for (const view of ["nodes", "channels/chat:lobby", "connections/client-1", "users/user-1", "settings"]) {
     await admin.view(view);
@@ -283,24 +313,24 @@ test("a viewer sees no action and no audit log", async () => {
 });
 
 test("who is not logged in gets the login, then the view of the address, and a session that ends asks for it again", async () => {
-  fake.session = null;
+  suite.fake.session = null;
   const admin = await open({ view: "slow" });
   await admin.page.locator("#field-password").waitFor();
   assert.deepEqual(await admin.audit(), []);
   await admin.page.fill("#field-password", "wrong");
   await admin.page.keyboard.press("Enter");
   await admin.says("main .note.bad", "The login failed.");
-  fake.failures.login = { status: 429, code: "too_many_attempts", headers: { "Retry-After": "30" } };
+  suite.fake.failures.login = { status: 429, code: "too_many_attempts", headers: { "Retry-After": "30" } };
   await admin.page.keyboard.press("Enter");
   await admin.says("main .note.bad", "Try again in 30 s.");
-  fake.failures.login = { status: 403, code: "insecure" };
+  suite.fake.failures.login = { status: 403, code: "insecure" };
   await admin.page.keyboard.press("Enter");
   await admin.says("main .note.bad", "Use HTTPS");
-  fake.failures = {};
+  suite.fake.failures = {};
   await admin.page.fill("#field-password", "right");
   await admin.page.keyboard.press("Enter");
   await admin.says("main h1", "Slow consumers");
-  fake.failures.slow = { status: 401, code: "login_required" };
+  suite.fake.failures.slow = { status: 401, code: "login_required" };
   await admin.page.locator("#field-password").waitFor();
   assert.deepEqual(admin.problems, []);
   await admin.close();
@@ -308,30 +338,30 @@ test("who is not logged in gets the login, then the view of the address, and a s
 
 test("a login by a provider leads there and back to the view that was asked for, and tells why it failed", async () => {
   for (const [locale, button, told] of [["en-US", "Log in with Company <b>", "Your account has no role here."], ["ko-KR", "Company <b>(으)로 로그인", "이 계정에는"]]) {
-    fake.reset();
-    fake.session = null;
-    fake.methods = { password: false, oidc: { name: "Company <b>" } };
-    fake.answers.oidc_login = { result: { location: new URL("assets/favicon.svg?provider", fake.url).href } };
+    suite.fake.reset();
+    suite.fake.session = null;
+    suite.fake.methods = { password: false, oidc: { name: "Company <b>" } };
+    suite.fake.answers.oidc_login = { result: { location: new URL("assets/favicon.svg?provider", suite.fake.url).href } };
     const admin = await open({ view: "slow", locale });
     const leave = admin.page.getByRole("button", { name: button });
     await leave.waitFor();
     assert.equal(await admin.page.locator("#field-password").count(), 0);
     assert.deepEqual(await admin.audit(), []);
-    fake.failures.oidc_login = { status: 503, code: "oidc_unavailable" };
+    suite.fake.failures.oidc_login = { status: 503, code: "oidc_unavailable" };
     await leave.click();
     await admin.page.locator("main .note.bad").waitFor();
-    fake.failures = {};
+    suite.fake.failures = {};
     await leave.click();
     await admin.page.waitForURL("**/favicon.svg?provider");
-    await admin.page.goto(`${fake.url}#/overview?failed=oidc_no_role`);
+    await admin.page.goto(`${suite.fake.url}#/overview?failed=oidc_no_role`);
     await admin.says("main .note.bad", told);
     assert.deepEqual(await admin.audit(), []);
     await leave.click();
     await admin.page.waitForURL("**/favicon.svg?provider");
-    fake.session = { name: "minji", role: "operator", contents: false, expires_at: Date.now() + 1000 };
-    await admin.page.goto(fake.url);
+    suite.fake.session = { name: "minji", role: "operator", contents: false, expires_at: Date.now() + 1000 };
+    await admin.page.goto(suite.fake.url);
     await admin.page.waitForURL("**/#/slow");
-    fake.answers.logout = { result: { end_session: new URL("assets/favicon.svg?logout", fake.url).href } };
+    suite.fake.answers.logout = { result: { end_session: new URL("assets/favicon.svg?logout", suite.fake.url).href } };
     await admin.page.click("#logout");
     await admin.page.waitForURL("**/favicon.svg?logout");
     assert.deepEqual(admin.problems, []);
@@ -421,7 +451,7 @@ test("a view and a dialog have the focus as soon as they are seen, so that no ke
 });
 
 test("the tail keeps at most 500 rows, counts the rest, and ends when nobody sees the page", async () => {
-  fake.answers.tail = tailOf(5000, 7);
+  suite.fake.answers.tail = tailOf(5000, 7);
   const admin = await open({ view: "channels/chat:lobby" });
   await admin.page.click("#tail");
   await admin.says("#tail-skipped", "Skipped by the nodes: 350. Above 500 rows and dropped here: 4,500.");
@@ -449,6 +479,6 @@ test("language and colours are chosen on the page and stay", async () => {
 test("the page asks nobody but its own node", async () => {
   const admin = await open();
   for (const view of VIEWS) await admin.view(view);
-  assert.deepEqual([...new Set(admin.requests.map((url) => new URL(url).origin))], [new URL(fake.url).origin]);
+  assert.deepEqual([...new Set(admin.requests.map((url) => new URL(url).origin))], [new URL(suite.fake.url).origin]);
   await admin.close();
 });

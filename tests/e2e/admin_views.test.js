@@ -45,6 +45,7 @@ test("the broker view has a row of each node's server with its role, version, ro
   for (const part of [`127.0.0.1:${cluster.redis}`, "ready", "master", "replicas: 0", redis("info", "server").match(/redis_version:(\S+)/)[1]]) assert.ok(text.includes(part), `${part}\n${text}`);
   assert.match(text, /Round trip\s+[\d.]+ ms/);
   assert.match(text, /Reconnects\s+0\b/);
+  assert.match(text, /Pending requests\s+\d+\s+Pending bytes\s+\d+/);
   redis("config", "set", "maxmemory-policy", "allkeys-lru");
   await cards.first().locator(".state.bad").filter({ hasText: "allkeys-lru: must be noeviction" }).waitFor();
   assert.deepEqual(await admin.audit(), []);
@@ -122,7 +123,9 @@ test("a list of channels tells position, history and presence, and one channel w
   const cells = await row.locator("td .cell").allInnerTexts();
   // Subscribers, nodes, offset, epoch, history, bytes, presence.
   assert.deepEqual([cells[0], cells[2], cells[4], cells[6]], ["1", "3", "3", "1"], cells.join("|"));
+  assert.match(cells[5], /^[1-9][\d.,]* K?i?B$/, cells.join("|"));
   await admin.view("channels/open:listed");
+  assert.match(await admin.text(), /Size of the history\s+[1-9]/);
   assert.match(await admin.text(), /history_size[\s\S]*300[\s\S]*file/);
   await admin.close();
 });

@@ -1,6 +1,7 @@
 //! The admin API on real nodes: who gets in, what they may, and what is told of nodes, channels and connections.
 //! `docs/admin.md`; records 57, 58.
 //!
+//! - [`broker`]: the size of histories, and the requests that wait for each server.
 //! - [`entry`]: logins, cookies, other sites, roles, the limit of wrong passwords.
 //! - [`cluster`]: three nodes and a Redis.
 //! - [`listener`]: an address of its own.
@@ -9,6 +10,7 @@
 //! - [`oidc`]: logins by an identity provider.
 //! - [`tail`]: what comes through a channel, and what happens to a user.
 
+mod broker;
 mod cluster;
 mod entry;
 mod listener;

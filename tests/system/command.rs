@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod enforce;
 mod init;
 mod operator;
 mod report;

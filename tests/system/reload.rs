@@ -319,12 +319,15 @@ async fn namespaces_keys_and_origins_change_without_a_restart_and_it_is_told_for
     node.write_settings(&versioned(2));
     reload(&node, RELOADED);
     assert_eq!((with_key(1), with_key(2)), (401, 200));
+    eventually("the last use of the key is told", SOON, || {
+        node.output().contains("ago from 127.0.0.1; 1 added")
+    });
     client.ok("subscribe", json!({"channel": "only2:a"})).await;
     assert_eq!(
         client.attempt("subscribe", json!({"channel": "only1:b"})).await.unwrap()["error"]["code"],
         102
     );
-    let effects = "namespace only1 is removed: its channels are unknown to new commands; 1 subscriptions of this node stay";
+    let effects = "namespace only1 is removed: its channels are unknown to new commands; 1 subscription of this node stays";
     eventually("the effect is told", SOON, || {
         told(&node, effects) == 1 && told(&node, "api.keys: 1 removed") == 1
     });

@@ -17,6 +17,7 @@ pub mod files;
 pub mod inspector;
 pub mod login;
 pub mod oidc;
+mod reload;
 pub mod report;
 pub mod series;
 pub mod sessions;

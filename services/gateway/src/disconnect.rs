@@ -152,6 +152,9 @@ impl Unsubscribed {
     pub const SERVER: Self = Self { code: 2000, reason: "server unsubscribe" };
     /// The subscription lost its position in the stream.
     pub const INSUFFICIENT_STATE: Self = Self { code: 2500, reason: "insufficient state" };
+    /// The settings no longer permit the subscription. Its client asks again, so that a token or the backend may let it in; else it
+    /// gets error 103, and ends.
+    pub const NOT_PERMITTED: Self = Self { code: 2500, reason: "no longer permitted" };
     /// The subscription's token expired and was not refreshed.
     pub const EXPIRED: Self = Self { code: 2501, reason: "subscription expired" };
 }

@@ -4,11 +4,13 @@
 //! Each worker has rings of its own ([`EventLog`]), so that nothing of it needs a lock; what belongs to no worker is in the
 //! node's ([`NodeEventLog`]). An event is noted per connect, subscribe, gap or failure, never per delivery.
 //!
+//! - [`commands`]: commands of users that an operator follows.
 //! - [`ring`]: a list that forgets its oldest entries.
 //! - [`event`]: the entries.
 //! - [`query`]: queries about them, and the answers of one node.
 //! - [`trace`]: queries about traces, and their answers.
 
+pub mod commands;
 pub mod event;
 pub mod query;
 pub mod ring;

@@ -142,7 +142,7 @@ fn decide_all(query: &ExplainQuery, page: &HistoryPage, facts: &Facts) -> (Decis
             return (Decision::about(Reason::TooOld, "the channel keeps no history"), subject);
         }
         if *offset > page.top.offset {
-            let detail = format!("the newest offset is {}", page.top.offset);
+            let detail = format!("the newest offset of epoch {} is {}", page.top.epoch, page.top.offset);
             return (Decision::about(Reason::NotAccepted, detail), subject);
         }
         let publication = found.first().map_or_else(
@@ -156,7 +156,7 @@ fn decide_all(query: &ExplainQuery, page: &HistoryPage, facts: &Facts) -> (Decis
         return (facts.decide(&publication), subject);
     }
     if found.is_empty() {
-        return (nothing_published(query, facts), "no publication".to_owned());
+        return (nothing_published(query, page, facts), "no publication".to_owned());
     }
     let decisions: Vec<(u64, Decision)> = found
         .iter()
@@ -168,25 +168,50 @@ fn decide_all(query: &ExplainQuery, page: &HistoryPage, facts: &Facts) -> (Decis
         .into_iter()
         .find_map(|exit| decisions.iter().find(|(_, decision)| decision.reason.exit() == exit));
     let Some((offset, decision)) = worst else {
-        return (nothing_published(query, facts), "no publication".to_owned());
+        return (nothing_published(query, page, facts), "no publication".to_owned());
     };
     (decision.clone(), format!("{had} of {} publications; offset {offset}", decisions.len()))
 }
 
 /// No publication is kept that the question could be about.
-fn nothing_published(query: &ExplainQuery, facts: &Facts) -> Decision {
+fn nothing_published(query: &ExplainQuery, page: &HistoryPage, facts: &Facts) -> Decision {
     let since = if let Selection::Since(since) = query.publications { since } else { 0 };
-    let failed = facts.nodes.iter().flat_map(|node| &node.known.failures).find(|failed| failed.at >= since);
-    if let Some(failed) = failed {
+    let failures = facts.nodes.iter().flat_map(|node| &node.known.failures);
+    let (open, failed): (Vec<_>, Vec<_>) = failures
+        .filter(|failed| failed.at >= since)
+        .partition(|failed| failed.code == ErrorCode::UNKNOWN_OUTCOME.code);
+    if let Some(failed) = failed.first() {
         return Decision::about(Reason::NotAccepted, format!("a publish failed with code {}", failed.code));
     }
-    let publication =
-        AskedPublication { at: Some(since).filter(|since| *since > 0), ..AskedPublication::default() };
+    if let Some(detail) = never_accepted(page, since) {
+        return Decision::about(Reason::NotAccepted, detail);
+    }
+    if let Some(failed) = open.first() {
+        let detail =
+            format!("a publish ended with code {}: whether the broker has it is not known", failed.code);
+        return Decision::about(Reason::Unknown, detail);
+    }
+    // Of a time that has not come nobody knows more than of now.
+    let at = Some(since.min(unix_ms())).filter(|at| *at > 0);
+    let publication = AskedPublication { at, ..AskedPublication::default() };
     let decision = facts.decide(&publication);
     if publication.at.is_none() || decision.reason.exit() == EXIT_HAD {
         return Decision::about(Reason::TooOld, "the history keeps nothing of it");
     }
     decision
+}
+
+/// The reason by which the history knows that nothing was accepted since this time; `None` if it does not know.
+fn never_accepted(page: &HistoryPage, since: u64) -> Option<String> {
+    let top = &page.top;
+    if top.epoch.is_empty() {
+        return None;
+    }
+    if top.offset == 0 {
+        return Some(format!("nothing was published in epoch {}, the channel's life until now", top.epoch));
+    }
+    let newest = page.publications.iter().find(|publication| publication.offset == top.offset)?;
+    (newest.time_ms < since).then(|| format!("the newest one, offset {}, is older", top.offset))
 }
 
 fn explanation(
@@ -203,7 +228,8 @@ fn explanation(
     };
     let reason = decision.reason;
     let detail = if decision.detail.is_empty() { String::new() } else { format!(" ({})", decision.detail) };
-    let text = format!("{} {subject} → {whom}: {}{detail}", query.channel, reason.meaning());
+    let subject = if subject.is_empty() { String::new() } else { format!(" {subject}") };
+    let text = format!("{}{subject} → {whom}: {}{detail}", query.channel, reason.meaning());
     let mut advice: Vec<String> = Vec::new();
     if !reason.advice().is_empty() {
         advice.push(reason.advice().to_owned());

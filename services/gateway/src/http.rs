@@ -28,10 +28,13 @@ use actix_web::{
 };
 use bytes::Bytes;
 
-/// Bytes of a request's line and headers, near enough.
+/// Bytes of a request's line and headers, near enough. Counted for every request, so nothing is written for it.
 pub fn header_bytes(uri: &actix_http::Uri, headers: &actix_http::header::HeaderMap) -> usize {
     let headers = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-    uri.to_string().len() + headers.sum::<usize>()
+    let scheme = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    scheme + authority + path + headers.sum::<usize>()
 }
 
 /// True if a query asks for the protobuf form of the client protocol.

@@ -16,7 +16,7 @@ pub mod handler;
 pub mod shared;
 pub mod stomp;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{net::SocketAddr, sync::Arc, task::Context, time::Duration};
 
@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
 
 pub use self::action::{Action, Actions, ClientDescription, Outcome, SubscribeParams, Subscribed, Ticket};
+use self::shared::enforcement::PermissionCheck;
 pub use crate::format::message_headers::MessageKind;
 use crate::{
     clock,
@@ -131,6 +132,8 @@ pub enum Signal {
     Ping(SessionAnswer<Duration>),
     /// An operator looks at the session.
     Describe(SessionAnswer<SessionDetail>),
+    /// A reload found that the settings do not permit a subscription: end it if that is still so.
+    CheckPermission(Box<PermissionCheck>),
 }
 
 /// The way back to an operator who asks one session. Dropped without an answer, they learn that none comes.
@@ -159,7 +162,7 @@ impl<T> Clone for SessionAnswer<T> {
 }
 
 /// The part that a session alone knows of itself, for operators.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionDetail {
     /// The last command of its client.
     pub last_command: String,
@@ -174,6 +177,9 @@ pub struct SessionDetail {
     /// Time of the last pong, in milliseconds since the Unix epoch.
     #[serde(default)]
     pub last_pong_at: Option<u64>,
+    /// Milliseconds from a ping to its pong, of the last one.
+    #[serde(default)]
+    pub rtt_ms: Option<f64>,
     /// Bytes of the messages that its client sent.
     #[serde(default)]
     pub bytes_in: Option<u64>,

@@ -31,6 +31,8 @@ pub struct UnknownNamespace;
 pub struct ChannelRules {
     defaults: ChannelOptions,
     namespaces: HashMap<Box<str>, ChannelOptions>,
+    /// Some channels have [`ChannelOptions::trace_sampled`].
+    traces_sampled: bool,
 }
 
 impl ChannelRules {
@@ -44,6 +46,11 @@ impl ChannelRules {
     /// not check the name ([`check_channel_name`]).
     pub fn options(&self, channel: &str) -> Result<&ChannelOptions, UnknownNamespace> {
         self.of_namespace(ChannelName::parse(channel).namespace)
+    }
+
+    /// True if there are namespaces with `trace_sampled`: for the others nobody looks for a `traceparent`.
+    pub fn traces_sampled(&self) -> bool {
+        self.traces_sampled
     }
 
     /// True if some clients may subscribe to this channel without a token that names it. False for an unknown namespace,
@@ -70,7 +77,9 @@ impl<P> ChannelSettings<P> {
         self.validate()?;
         let namespaces =
             self.namespaces.iter().map(|namespace| (namespace.name.as_str().into(), namespace.options));
-        Ok(ChannelRules { defaults: self.defaults, namespaces: namespaces.collect() })
+        let mut all = self.namespaces.iter().map(|namespace| &namespace.options).chain([&self.defaults]);
+        let traces_sampled = all.any(|options| options.trace_sampled);
+        Ok(ChannelRules { defaults: self.defaults, namespaces: namespaces.collect(), traces_sampled })
     }
 }
 
@@ -135,7 +144,7 @@ pub struct SubscribeCheck<'a> {
 pub enum GrantedBy {
     /// The subscription token.
     SubscriptionToken,
-    /// The connection token: a server-side subscription.
+    /// The connection token, the backend or the node itself: a server-side subscription, or one that a proxy granted.
     ConnectionToken,
     /// The user stands in the channel's name.
     UserLimited,
@@ -203,6 +212,17 @@ impl ChannelRules {
             info: claims.and_then(|claims| claims.info.as_deref()),
             data: claims.and_then(|claims| claims.data.as_deref()),
         })
+    }
+
+    /// Decides if a subscription that was allowed by `by` may go on under these rules. What a token or a backend granted needs its
+    /// channel only; what the rules granted is asked of them again, and any of them may allow it now.
+    pub fn still_permits(&self, channel: &str, user: &str, by: GrantedBy) -> bool {
+        match by {
+            GrantedBy::SubscriptionToken | GrantedBy::ConnectionToken => self.open(channel).is_ok(),
+            GrantedBy::UserLimited | GrantedBy::Options => {
+                self.may_subscribe(&SubscribeCheck { channel, user, client: "", token: None }).is_ok()
+            }
+        }
     }
 
     /// Decides if this client may publish. `user` is empty for an anonymous one; `is_subscribed`: to this channel, now.

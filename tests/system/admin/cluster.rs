@@ -138,7 +138,7 @@ async fn a_node_is_drained_from_another_one_and_seen_empty() {
 
 #[tokio::test]
 async fn the_numbers_of_the_last_minutes_are_those_of_all_nodes() {
-    let redis = Redis::start();
+    let mut redis = Redis::start();
     let nodes = start(&redis);
     let mut clients = Vec::new();
     for node in &nodes {
@@ -151,5 +151,20 @@ async fn the_numbers_of_the_last_minutes_are_those_of_all_nodes() {
         let connections = series["names"]["connections"].as_array().unwrap().clone();
         // The first nodes began to count before the last one.
         connections.iter().rev().any(|value| *value == 3.0) && overview["connections"] == 3
+    });
+    redis.kill();
+    eventually("no broker is ready", SOON, || {
+        read(nodes[0].address(), "overview")["series"]["names"]["broker_ready"]
+            .as_array()
+            .is_some_and(|ready| ready.last() == Some(&json!(0.0)))
+    });
+    redis.restart();
+    eventually("the time without the broker shows beside the nodes, which stayed", SOON, || {
+        let overview = read(nodes[0].address(), "overview");
+        let names = &overview["series"]["names"];
+        let last_of = |name: &str| names[name].as_array().unwrap().last().cloned();
+        let without = names["broker_ready"].as_array().unwrap().iter().filter(|ready| **ready == 0.0).count();
+        without > 0
+            && ["nodes_up", "broker_ready", "connections"].map(last_of) == [(); 3].map(|()| Some(json!(3.0)))
     });
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use gorani_tests::{
     client::Client,
     node::{Node, Settings, free_address},
+    process::Signal,
     raw::RawSocket,
 };
 use serde_json::json;
@@ -90,6 +91,22 @@ fn over_plain_http_a_login_is_refused_unless_a_trusted_proxy_says_https() {
 }
 
 #[test]
+fn a_reload_by_a_signal_is_in_the_audit_log() {
+    let node = start();
+    node.process().signal(Signal::SIGHUP);
+    let mut line = json!(null);
+    eventually("the reload is told", SOON, || {
+        line = Asked::get("audit").key(OPERATOR).result(node.address())[0].clone();
+        line["action"] == "reload"
+    });
+    assert_eq!(
+        (&line["source"], &line["who"], &line["result"]),
+        (&json!("signal"), &json!(""), &json!("ok"))
+    );
+    assert!(node.output().contains("gorani::audit"));
+}
+
+#[test]
 fn no_page_of_another_site_can_have_a_browser_act() {
     let node = start();
     let address = node.address();
@@ -134,6 +151,7 @@ fn a_connection_is_shown_with_the_proxy_through_which_it_came_and_what_its_clien
     assert_eq!((&shown["bytes_in"], &shown["last_command"]), (&json!(connect.len()), &json!("connect")));
     assert!(shown["last_command_at"].as_u64() >= shown["connected_at"].as_u64(), "{shown}");
     assert_eq!((&shown["token_id"], &shown["last_pong_at"]), (&json!(null), &json!(null)));
+    assert_eq!((&shown["encoding"], &shown["rtt_ms"]), (&json!("identity"), &json!(null)));
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ fn tailed_settings() -> Settings {
     let namespaces = r#"[
         { name = "open", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true, presence = true, join_leave = true, force_push_join_leave = true },
         { name = "kept", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true, history_size = 20000, history_ttl = "300s" },
+        { name = "said", allow_publish_for_client = true, presence = true, allow_presence_for_client = true },
         { name = "closed" },
     ]"#;
     settings(Settings::open())
@@ -86,6 +87,16 @@ impl Tail {
 
     fn next(&mut self) -> Value {
         self.next_or_end().expect("a line before the end")
+    }
+
+    /// The next line that is no command.
+    fn next_change(&mut self) -> Value {
+        loop {
+            let line = self.next();
+            if line["kind"] != "command" {
+                return line;
+            }
+        }
     }
 
     /// Offsets of publications up to this one, in the order in which they came; and skipped ones.

@@ -2,8 +2,10 @@
 //! record 67.
 //!
 //! - [`reasons`]: what explain tells by them.
+//! - [`sampled`]: those that a sampled `traceparent` begins.
 
 mod reasons;
+mod sampled;
 
 use std::{process::Command, time::Duration};
 
@@ -25,13 +27,14 @@ fn traced_settings() -> Settings {
     let namespaces = r#"[
         { name = "open", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true },
         { name = "kept", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true, history_size = 100, history_ttl = "300s", force_recovery = true },
+        { name = "sampled", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true, allow_publish_for_subscriber = true, allow_publish_for_anonymous = true, trace_sampled = true },
     ]"#;
     settings(Settings::open())
         .set("channel.namespaces", namespaces.replace('\n', " "))
         .set("api.allow_trace", "true")
 }
 
-fn start(redis: &Redis) -> Vec<Node> {
+fn of_redis(redis: &Redis) -> Vec<Node> {
     let one = |number: usize| {
         let settings = traced_settings()
             .set("node.name", format!("\"n{number}\""))
@@ -69,7 +72,7 @@ async fn subscribers(nodes: &[Node], channel: &str) -> Vec<Client> {
 #[tokio::test]
 async fn a_trace_of_a_channel_counts_on_all_nodes_and_is_listed_until_it_is_ended() {
     let redis = Redis::start();
-    let nodes = start(&redis);
+    let nodes = of_redis(&redis);
     let mut clients = subscribers(&nodes, "kept:a").await;
     let id = begin(&nodes[0], &json!({"channel": "kept:a", "seconds": 60}));
     for number in 0..3 {
@@ -122,10 +125,10 @@ async fn a_trace_ends_by_itself_and_a_viewer_sees_it_and_begins_none() {
         json!({"user": "42", "channel": "open:a"}),
         json!({"user": "42", "seconds": 0}),
         json!({"user": "42", "seconds": 3601}),
-        json!({"channel": "none:a"}),
     ] {
         assert_eq!(asked(bad.clone(), OPERATOR).error(), (400, "bad_request"), "{bad}");
     }
+    assert_eq!(asked(json!({"channel": "none:a"}), OPERATOR).error(), (404, "not_found"));
     for _ in 0..16 {
         begin(&node, &json!({"channel": "open:a"}));
     }
@@ -157,7 +160,7 @@ async fn a_backend_has_one_publication_traced_where_the_setting_lets_it() {
 #[tokio::test]
 async fn the_command_publishes_and_prints_what_became_of_it_by_node() {
     let redis = Redis::start();
-    let nodes = start(&redis);
+    let nodes = of_redis(&redis);
     let mut clients = subscribers(&nodes[..2], "kept:a").await;
     let run = |arguments: &[&str]| {
         let mut command = Command::new(binary::node());

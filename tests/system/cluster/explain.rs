@@ -1,13 +1,15 @@
 //! `explain` on three nodes with a real Redis, compared with what the test itself did: hundreds of scenarios with random nodes,
 //! numbers and order. `services/gateway/docs/explain.md`.
 
+mod faults;
+mod gaps;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gorani_tests::{
     client::Client,
     node::{Node, Settings},
     process::Signal,
-    proxy::Proxy,
     redis::Redis,
     sockjs::Request,
 };
@@ -47,7 +49,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Delivered Late Away Gone Idle Stranger Excluded Refused Expired Beyond NoChannel OtherEpoch Untracked Unsubscribed
+    Delivered Late Away Gone Idle Stranger Excluded Refused Expired Beyond NoChannel OtherEpoch Untracked Unsubscribed RefusedAway Empty Quiet
 }
 
 /// A cluster, and the numbers of a run.
@@ -59,9 +61,10 @@ struct World {
 }
 
 impl World {
-    fn new(redis: &Redis) -> Self {
+    /// Starts the nodes, each with its settings by its number.
+    fn start(settings: impl Fn(usize) -> Settings) -> Self {
         let seed = unix_ms();
-        let nodes = (0..NODES).map(|number| Node::start(settings(redis, number))).collect();
+        let nodes = (0..NODES).map(|number| Node::start(settings(number))).collect();
         Self { nodes, random: StdRng::seed_from_u64(seed), seed, number: 0 }
     }
 
@@ -197,6 +200,27 @@ impl World {
                 let question = json!({"channel": channel, "user": user, "offset": 1});
                 self.check(&question, "subscribe_refused", 1);
             }
+            Kind::RefusedAway => {
+                let channel = channel.replace("kept", "closed");
+                let (mut client, _) = users::connect(self.node(), &user).await;
+                assert_eq!(client.error("subscribe", json!({"channel": channel})).await, 103);
+                client.close().await;
+                self.wait_gone(&user);
+                self.publish(&channel, 1);
+                let question = json!({"channel": channel, "user": user, "offset": 1});
+                self.check(&question, "not_connected", 1);
+            }
+            Kind::Empty => {
+                let (_client, ..) = self.subscribed(&user, &channel).await;
+                self.check(&json!({"channel": channel, "user": user, "last": 3}), "not_accepted", 1);
+            }
+            Kind::Quiet => {
+                let (mut client, ..) = self.subscribed(&user, &channel).await;
+                self.publish(&channel, 1);
+                client.push().await;
+                let question = json!({"channel": channel, "user": user, "since": unix_ms() + 1});
+                self.check(&question, "not_accepted", 1);
+            }
             Kind::Expired => {
                 let channel = channel.replace("kept", "short");
                 let (mut client, _, begun) = self.subscribed(&user, &channel).await;
@@ -315,7 +339,7 @@ fn unix_ms() -> u64 {
 #[tokio::test]
 async fn explain_says_what_the_test_did_in_hundreds_of_scenarios_on_three_nodes() {
     let redis = Redis::start();
-    let mut world = World::new(&redis);
+    let mut world = World::start(|number| settings(&redis, number));
     for number in 0..SCENARIOS {
         world.run(KINDS[number % KINDS.len()]).await;
     }
@@ -350,43 +374,4 @@ async fn explain_says_what_the_test_did_in_hundreds_of_scenarios_on_three_nodes(
         world.explained(&about("nobody"))["verdict"]["code"] == "node_lost"
     });
     world.check(&about(&user), "written", 0);
-}
-
-#[tokio::test]
-async fn a_gap_that_was_closed_from_history_and_one_that_was_told_are_named() {
-    let redis = Redis::start();
-    let proxy = Proxy::to(redis.address());
-    let near = Node::start(settings(&redis, 0));
-    let far = Node::start(
-        settings(&redis, 1).set("broker.redis.url", format!("\"redis://{}/0\"", proxy.address())),
-    );
-    let (mut kept, _) = users::connect(&far, "42").await;
-    kept.ok("subscribe", json!({"channel": "kept:a"})).await;
-    let (mut lost, _) = users::connect(&far, "43").await;
-    lost.ok("subscribe", json!({"channel": "short:a"})).await;
-    for (channel, client) in [("kept:a", &mut kept), ("short:a", &mut lost)] {
-        near.api().publish(channel, &json!(1));
-        assert_eq!(client.push().await["pub"]["offset"], 1);
-    }
-    proxy.swallow_answers();
-    for number in 2..=9 {
-        near.api().publish("kept:a", &json!(number));
-        near.api().publish("short:a", &json!(number));
-    }
-    eventually("the node knows that it is deaf", SOON, || far.api().get("/health/ready").0 == 503);
-    proxy.lift();
-    for offset in 2..=9 {
-        assert_eq!(kept.push().await["pub"]["offset"], offset);
-    }
-    assert_eq!(lost.push().await["unsubscribe"]["code"], 2500);
-    let code = |channel: &str, user: &str, offset: u64| {
-        let question = json!({"channel": channel, "user": user, "offset": offset});
-        near.api().ok("explain", &question)["verdict"]["code"].clone()
-    };
-    eventually("both nodes answer", SOON, || {
-        near.api().call("explain", &json!({"channel": "kept:a", "user": "1"})).1["result"]["complete"] == true
-    });
-    assert_eq!(code("kept:a", "42", 5), "caught_up");
-    assert_eq!(code("short:a", "43", 9), "told");
-    assert_eq!(code("short:a", "43", 1), "written");
 }

@@ -10,7 +10,7 @@ use gorani_tests::{
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
-/// What tokens are signed with.
+/// The keys and the algorithm of tokens.
 const SECRET: &str = "a secret of thirty-two bytes and more";
 
 /// The settings of a cluster whose nodes know tokens, and notice a death soon.

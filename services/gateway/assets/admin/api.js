@@ -62,7 +62,7 @@ export const post = (path, body, signal) =>
 const isVisible = () => document.visibilityState === "visible";
 
 /**
- * The answer of `path`, asked again `every` milliseconds after the last answer, once without `every`. A hidden or paused page asks nothing.
+ * The answer of `path`, asked again `every` milliseconds after the last one, once without. A hidden or paused page asks nothing.
  * `path` null: nothing is asked. The last answer stays when a later request fails.
  */
 export function useData(path, params = {}, every = null) {

@@ -1,4 +1,4 @@
-// Dialogs, among them that of an action: it says in numbers what would happen before anything does, and shows the result by node.
+// Dialogs. That of an action says in numbers what would happen, and shows the result by node.
 
 import { html, known, list, say, session, useEffect, useLayoutEffect, useRef, useState, useStore } from "./base.js";
 import { post } from "./api.js";
@@ -8,6 +8,9 @@ import { duration, number, t, visible } from "./text.js";
 
 /** From this many affected on, the name has to be typed. */
 const TYPE_ABOVE = 100;
+
+/** Typed where a reload ends as many subscriptions: there is no name. */
+const ENFORCE = "enforce";
 
 export function Dialog({ title, onClose, children }) {
   const dialog = useRef();
@@ -57,12 +60,18 @@ function ReloadDiff({ result }) {
     <ul>${list(result.effects).map((text) => html`<li key=${text}><${Name} value=${text} most=${400} /></li>`)}</ul>`;
 }
 
+/** The choice to end the subscriptions that new settings no longer permit. `count`: null where a node did not tell. */
+const Enforce = ({ count, checked, onChange }) => html`<p><label class="check">
+  <input type="checkbox" name=${ENFORCE} checked=${checked} onChange=${(event) => onChange(event.target.checked)} />
+  ${known(count) ? t("reload.enforce", { total: number(count) }) : t("reload.enforce_unknown")}
+</label></p>`;
+
 /** The answer of an action: by node where it tells so, and what a reload changes. */
 const Outcome = ({ result }) => html`${(!result?.live || result.by_node) && html`<${ByNode} answer=${result} />`}<${ReloadDiff} result=${result} />`;
 
 /**
  * A button that opens the dialog of an action. `name`: of the API. `body`: what it is sent. `target`: the name that it is about.
- * `fields`: more to fill in first. `text`: the keys of its texts, where an action does two things. Viewers do not see it.
+ * `fields`: more to fill in. `text`: the keys of its texts, where an action does two things. Viewers do not see it.
  */
 export function Action({ name, text = name, body = {}, target = "", fields, onDone }) {
   const [open, setOpen] = useState(false);
@@ -89,6 +98,7 @@ function ActionDialog({ name, text, body, target, fields, onClose }) {
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
   const [typed, setTyped] = useState("");
+  const [enforce, setEnforce] = useState(false);
   const done = useRef(false);
 
   const send = async (dry, more) => {
@@ -127,7 +137,9 @@ function ActionDialog({ name, text, body, target, fields, onClose }) {
   };
 
   const total = preview?.result?.total;
-  const needsName = target !== "" && !(total <= TYPE_ABOVE);
+  const left = name === "reload" ? preview?.result?.not_permitted : undefined;
+  const word = enforce ? ENFORCE : target;
+  const needsName = enforce ? !known(left) || left > TYPE_ABOVE : target !== "" && !(total <= TYPE_ABOVE);
   const silent = list(preview?.nodes).filter((node) => node.answered === false);
   return html`<${Dialog} title=${t(`action.${text}`)} onClose=${() => onClose(done.current)}>
     ${target !== "" && html`<p><${Name} value=${target} most=${80} /></p>`}
@@ -144,13 +156,15 @@ function ActionDialog({ name, text, body, target, fields, onClose }) {
       <p>${t("action.no_undo")}</p>
       <form onSubmit=${(event) => {
         event.preventDefault();
-        send(false, filled ?? {});
+        send(false, { ...filled, ...(enforce ? { enforce } : {}) });
       }}>
-        ${needsName && html`<${Field} name="typed" label=${t("action.type_name")} onInput=${(event) => setTyped(event.target.value)} autocomplete="off" />`}
-        <button type="submit" class="danger" disabled=${busy || (needsName && typed !== target && typed !== visible(target))}>${t(`action.${text}`)}</button>
+        ${(left === null || left > 0) && html`<${Enforce} count=${left} checked=${enforce} onChange=${setEnforce} />`}
+        ${needsName && html`<${Field} name="typed" label=${enforce ? t("action.type_word", { word }) : t("action.type_name")} onInput=${(event) => setTyped(event.target.value)} autocomplete="off" />`}
+        <button type="submit" class="danger" disabled=${busy || (needsName && typed !== word && typed !== visible(word))}>${t(`action.${text}`)}</button>
       </form>`}
     ${result && html`
       <p class="note good" role="status" id="done">${known(result.result?.total) ? t("action.done", { total: number(result.result.total) }) : t("action.done_plain")}
+        ${enforce ? ` ${t("reload.enforced", { total: number(result.result?.ended) })}` : ""}
         ${known(result.result?.rtt_ms) ? ` ${t("action.rtt", { rtt: duration(result.result.rtt_ms) })}` : ""}</p>
       ${known(result.result?.error) && html`<p class="note bad"><${Name} value=${result.result.error} most=${160} /></p>`}
       <${Outcome} result=${result.result} />`}

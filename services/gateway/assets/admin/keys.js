@@ -1,4 +1,4 @@
-// Keys of one letter: they move between views and rows, and do nothing while somebody types. They can be switched off (WCAG 2.1.4).
+// Keys of one letter move between views and rows, not while somebody types, and can be switched off (WCAG 2.1.4).
 
 import { paused, remembered, say, store } from "./base.js";
 import { go } from "./route.js";

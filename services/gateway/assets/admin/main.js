@@ -63,7 +63,7 @@ function Content() {
   const Shown = item !== null && Item ? Item : List;
   const address = `${view}/${item ?? ""}`;
   const first = useRef(true);
-  // Together with the view, not after it is painted: who sees the view may press a key at once, and must not lose the focus to this.
+  // Together with the view, not after it is painted: a key that is pressed at once must not lose the focus.
   useLayoutEffect(() => {
     const title = document.getElementById("title");
     document.title = `${title?.textContent ?? ""} · ${t("product")}`;

@@ -6,7 +6,7 @@ import { bytes, cut, duration, hasText, isoTime, number, since, t, time, visible
 
 export const Unknown = () => html`<span class="soft">${t("unknown")}</span>`;
 
-/** Text that a client, a backend or a channel brought: shown as text, cut when it is long, and then copied whole by a button. */
+/** A name that others chose: shown as text, cut when it is long, and then copied whole by a button. */
 export function Name({ value, most = 48, href }) {
   const [copied, setCopied] = useState(false);
   if (!known(value)) return html`<${Unknown} />`;
@@ -40,6 +40,8 @@ export const State = ({ good, bad, children }) => html`<span class=${`state ${ba
 const timeLike = /_at$|^at$|^time$|since$/;
 /** A value of an answer, by what its name says about its unit. */
 export function Value({ name = "", value, most = 120 }) {
+  // Null: there is none. Absent: nobody told.
+  if (value === null && /^(forwarded_by|token_id|expires_at)$/.test(name)) return t("none");
   if (!known(value)) return html`<${Unknown} />`;
   if (typeof value === "boolean") return t(value ? "yes" : "no");
   if (typeof value === "number") {
@@ -56,7 +58,7 @@ export function Value({ name = "", value, most = 120 }) {
 
 export const labelOf = (name) => (hasText(`field.${name}`) ? t(`field.${name}`) : name);
 
-/** Pairs of name and value. `names`: the fields in order. Fields that this page does not know follow by their own names. */
+/** Pairs of name and value. `names`: the fields in order. Others follow by their own names. */
 export function Facts({ of, names, except = [], own = {} }) {
   const others = Object.keys(of ?? {}).filter((name) => !names.includes(name) && !except.includes(name));
   return html`<dl class="facts">

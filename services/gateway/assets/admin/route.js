@@ -1,4 +1,4 @@
-// The address of a view, after the `#`: its name, what it shows, and its filters. People send these addresses to one another.
+// The address of a view, after the `#`: its name, what it shows, and its filters. People send them to others.
 
 import { store } from "./base.js";
 

@@ -1,4 +1,4 @@
-// Tables: sorted by a column, walked by keyboard, and with an order that stays while the pointer is in them. Narrow screens show each row as a list.
+// Tables: sorted by a column, walked by keyboard, in an order that stays while the pointer is in them; lists on narrow screens.
 
 import { html, useEffect, useRef, useState } from "./base.js";
 import { Value, labelOf } from "./parts.js";
@@ -31,7 +31,7 @@ function inOrder(rows, order, rowKey) {
 
 /**
  * `columns`: key, and where the field alone does not say it label, `render` of a row, `value` to sort by, `sortable: false` for none. `rows` keep their order until a column is chosen,
- * or begin with `sort`, a column's key with "-" before it for descending. `quiet`: the heading above says the same as the caption.
+ * or begin with `sort`, a column's key, with "-" for descending. `quiet`: the heading above says the same as the caption.
  */
 export function Table({ caption, columns, rows, rowKey, sort = "", empty, quiet = false }) {
   const [order, setOrder] = useState({ key: sort.replace("-", ""), descending: sort.startsWith("-") });

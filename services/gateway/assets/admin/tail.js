@@ -1,10 +1,10 @@
-// The live tail of a channel: lines of JSON that the node sends while the view is open and seen. The last rows stay, the others are counted.
+// The live tail of a channel, while the view is open and seen. The last rows stay, the others are counted.
 
 import { html, known, list, paused, session, useEffect, useRef, useState } from "./base.js";
 import { address } from "./api.js";
 import { Card, Failure, Name, Time } from "./parts.js";
 import { Table } from "./table.js";
-import { bytes, number, t, visible } from "./text.js";
+import { number, t, visible } from "./text.js";
 
 /** Rows that are kept; a busy channel would fill the browser. */
 const ROWS = 500;

@@ -1,4 +1,4 @@
-// The colours: those of the system, until the operator chooses others. The try-out page of the node keeps the choice under the same name.
+// The colours: those of the system, or those chosen here or on the try-out page, which keeps the choice under the same name.
 
 import { remembered, store } from "./base.js";
 

@@ -4,16 +4,17 @@
 use bytes::Bytes;
 use gorani_broker::{DataKind, Publication, Published};
 use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, value::RawValue};
 use tokio::time::Instant;
 
 use super::{
     access::AdminCaller,
     answer::{AdminAnswer, decode},
-    by_node::{by_node, count, count_subscribers},
+    by_node::{by_node, count, count_subscribers, node_id},
     error::AdminError,
     explanation::explain_query,
     inspector::InspectQuery,
+    reload::{ReloadAction, enforced, reload},
     state::Admin,
     traces::{self, TraceRequest},
     user_token,
@@ -22,7 +23,7 @@ use crate::{
     clock::unix_ms,
     disconnect::{Disconnect, ErrorCode},
     hub::scan::detail::ConnectionFilter,
-    node::cluster::inspect::NodeAnswer,
+    node::{cluster::inspect::NodeAnswer, live::ReloadMode},
     session_command::{SessionCommand, SessionTarget},
     telemetry,
 };
@@ -72,6 +73,7 @@ struct ActionRequest {
     seconds: Option<u64>,
     end: Option<String>,
     trace: bool,
+    enforce: bool,
 }
 
 /// Carries a change out.
@@ -92,7 +94,7 @@ pub async fn change(
     let name = call.strip_prefix("actions/").ok_or(AdminError::UnknownCall)?;
     let (target, is_dry, result) = match decode::<ActionRequest>(body) {
         Ok(request) => {
-            let target = described(&request);
+            let mut target = described(&request);
             let result = match caller.check_operator() {
                 Ok(()) if name == "try" => {
                     user_token::answer(admin, caller, request.user.as_deref(), request.dry_run)
@@ -100,6 +102,9 @@ pub async fn change(
                 Ok(()) => run(admin, &caller.grant.name, name, &request).await,
                 Err(error) => Err(error),
             };
+            if let (true, Ok(answer)) = (request.enforce, &result) {
+                target.push_str(&enforced(answer));
+            }
             (target, request.dry_run, result)
         }
         Err(error) => (String::new(), false, Err(error)),
@@ -112,6 +117,15 @@ pub async fn change(
 }
 
 impl ActionRequest {
+    fn reload(&self) -> ReloadAction<'_> {
+        let mode = ReloadMode { dry_run: self.dry_run, enforce: self.enforce };
+        ReloadAction {
+            node: self.node.as_deref().filter(|node| !node.is_empty()),
+            this_node: self.this_node,
+            mode,
+        }
+    }
+
     fn trace(&self) -> TraceRequest<'_> {
         TraceRequest {
             channel: self.channel.as_deref(),
@@ -150,7 +164,7 @@ async fn run(
             on_sessions(admin, request, None, command).await
         }
         "unsubscribe" => {
-            let channel = request.channel.clone().ok_or_else(|| missing("channel"))?;
+            let channel = needed(&request.channel, "channel")?.to_owned();
             let command = |target| SessionCommand::Unsubscribe { target, channel: channel.clone() };
             on_sessions(admin, request, Some(channel.clone()), command).await
         }
@@ -165,13 +179,18 @@ async fn run(
         "trace" => traces::trace(admin, who, request.trace()).await,
         "drain" => drain(admin, request).await,
         "log_level" => log_level(admin, request).await,
-        "reload" => reload(admin, request).await,
+        "reload" => reload(admin, request.reload()).await,
         _ => Err(AdminError::UnknownCall),
     }
 }
 
 fn missing(name: &str) -> AdminError {
     AdminError::BadRequest(format!("{name}: is missing"))
+}
+
+/// A field that must be there.
+fn needed<'r>(value: &'r Option<String>, name: &str) -> Result<&'r str, AdminError> {
+    value.as_deref().filter(|value| !value.is_empty()).ok_or_else(|| missing(name))
 }
 
 fn disconnect(request: &ActionRequest) -> Result<Disconnect, AdminError> {
@@ -219,9 +238,9 @@ async fn on_sessions(
 }
 
 async fn publish(admin: &Admin, who: &str, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
-    let channel = request.channel.as_deref().ok_or_else(|| missing("channel"))?;
+    let channel = needed(&request.channel, "channel")?;
     let data = request.data.as_ref().ok_or_else(|| missing("data"))?;
-    admin.node.policy.get().channel_options(channel).copied().map_err(|error| refused("channel", error))?;
+    admin.options(channel)?;
     let mut answer = count_subscribers(admin, channel).await?;
     if !request.dry_run {
         let publication = Publication {
@@ -235,30 +254,23 @@ async fn publish(admin: &Admin, who: &str, request: &ActionRequest) -> Result<Ad
             answer = answer.with_result("trace", Some(spec.id.into()));
         }
         let published = admin.node.publisher.publish(channel, publication, false, None).await;
-        let Published { position, .. } = published.map_err(|error| refused("channel", error))?;
+        let Published { position, .. } = published.map_err(refused)?;
         answer = answer.with_result("offset", Some(position.offset.into()));
     }
     Ok(answer)
 }
 
-fn refused(field: &str, error: ErrorCode) -> AdminError {
+fn refused(error: ErrorCode) -> AdminError {
     if error.temporary || error == ErrorCode::UNKNOWN_OUTCOME {
         AdminError::Unavailable(error.message.to_owned())
     } else {
-        AdminError::BadRequest(format!("{field}: {}", error.message))
+        AdminError::BadRequest(format!("publish: {}", error.message))
     }
 }
 
 async fn history_remove(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
-    let channel = request.channel.as_deref().ok_or_else(|| missing("channel"))?;
-    let options = admin
-        .node
-        .policy
-        .get()
-        .channel_options(channel)
-        .copied()
-        .map_err(|error| refused("channel", error))?;
-    if !options.has_history() {
+    let channel = needed(&request.channel, "channel")?;
+    if !admin.options(channel)?.has_history() {
         return Err(AdminError::BadRequest("channel: keeps no history".to_owned()));
     }
     let answer = count_subscribers(admin, channel).await?;
@@ -271,7 +283,7 @@ async fn history_remove(admin: &Admin, request: &ActionRequest) -> Result<AdminA
 
 /// Sends a client a ping, and says how long its pong took.
 async fn ping(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
-    let client = request.client.clone().ok_or_else(|| missing("client"))?;
+    let client = needed(&request.client, "client")?.to_owned();
     if request.dry_run {
         let filter = ConnectionFilter { client: Some(client), ..ConnectionFilter::default() };
         return Ok(count(admin, filter).await?.0);
@@ -290,7 +302,7 @@ async fn ping(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, Adm
 }
 
 async fn drain(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
-    let named = request.node.as_deref().ok_or_else(|| missing("node"))?;
+    let named = needed(&request.node, "node")?;
     let nodes = admin.ask(None, &InspectQuery::Report { since: None }).await?;
     let mut found = nodes.into_iter().filter(|node| node.asked.id == named || node.asked.name == named);
     let (node, another) = (found.next(), found.next());
@@ -317,60 +329,11 @@ async fn drain(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, Ad
 
 /// Another level of the log, on all nodes or on one, until a restart or a reload.
 async fn log_level(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
-    let level = request.level.clone().ok_or_else(|| missing("level"))?;
+    let level = needed(&request.level, "level")?.to_owned();
     telemetry::check_level(&level).map_err(|error| AdminError::BadRequest(error.to_string()))?;
     let only = request.node.as_deref().filter(|node| !node.is_empty());
     let (id, query) = (node_id(admin, only).await?, InspectQuery::LogLevel { level });
     let query = if request.dry_run { InspectQuery::Report { since: None } } else { query };
     let nodes = admin.ask(id.as_deref(), &query).await?;
     Ok(by_node(nodes, |node| node.value.as_ref().map(|_| 1)))
-}
-
-/// The id of a node that is named by its id or its name.
-async fn node_id(admin: &Admin, named: Option<&str>) -> Result<Option<String>, AdminError> {
-    let Some(named) = named else { return Ok(None) };
-    let nodes = admin.ask(None, &InspectQuery::Report { since: None }).await?;
-    let found = nodes.into_iter().find(|node| node.asked.id == named || node.asked.name == named);
-    found
-        .map(|node| Some(node.asked.id))
-        .ok_or_else(|| AdminError::NotFound("there is no such node".to_owned()))
-}
-
-/// Has nodes read their settings again: all, or one. Beside the number of each stands the report of what changes.
-async fn reload(admin: &Admin, request: &ActionRequest) -> Result<AdminAnswer, AdminError> {
-    let named = request.node.as_deref().filter(|node| !node.is_empty());
-    let only = if request.this_node {
-        Some(admin.node.policy.node_id.to_string())
-    } else {
-        node_id(admin, named).await?
-    };
-    let nodes = admin.ask(only.as_deref(), &InspectQuery::Reload { dry_run: request.dry_run }).await?;
-    let rows: Vec<Value> = nodes
-        .iter()
-        .map(|node| {
-            let part = node.value.clone().unwrap_or_else(|| json!({"error": "no answer"}));
-            json!({
-                "id": node.asked.id, "name": node.asked.name, "count": part["count"], "error": part["error"],
-                "report": part["report"],
-            })
-        })
-        .collect();
-    let reports: Vec<&Value> =
-        rows.iter().map(|row| &row["report"]).filter(|report| !report.is_null()).collect();
-    let merged = |list: &str| {
-        let all = reports.iter().flat_map(|report| report[list].as_array().into_iter().flatten());
-        // Nodes with the same file change the same.
-        all.fold(Vec::<&Value>::new(), |mut seen, entry| {
-            if !seen.contains(&entry) {
-                seen.push(entry);
-            }
-            seen
-        })
-    };
-    let total = merged("live").len() + merged("certificates").len();
-    let result = json!({
-        "total": total, "by_node": rows, "live": merged("live"), "restart": merged("restart"),
-        "certificates": merged("certificates"), "effects": merged("effects"),
-    });
-    Ok(AdminAnswer::of(result).with_nodes(nodes))
 }

@@ -2,15 +2,12 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use actix_web::{
-    HttpResponse,
-    http::header::{CACHE_CONTROL, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
-};
+use actix_web::{HttpResponse, http::header::HeaderValue};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::error::AdminError;
+use super::error::{AdminError, DATA_HEADERS};
 use crate::node::cluster::{event_reports::EventReport, inspect::NodeAnswer};
 
 /// Entries of a page where the request says nothing.
@@ -43,6 +40,11 @@ impl AdminAnswer {
         let nodes = report.nodes.iter().map(NodeAnswer::from).collect();
         let result = serde_json::to_value(report.result).map_err(|_| AdminError::Internal)?;
         Ok(Self { complete: report.complete, ..Self::of(result).with_nodes(nodes) })
+    }
+
+    /// A field of the result.
+    pub(super) fn field(&self, name: &str) -> &Value {
+        &self.result[name]
     }
 
     /// One with another field, where there is a value.
@@ -85,14 +87,6 @@ impl AdminAnswer {
         response
     }
 }
-
-/// Headers of all data.
-pub(super) const DATA_HEADERS: [(HeaderName, &str); 4] = [
-    (CACHE_CONTROL, "no-store"),
-    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (REFERRER_POLICY, "no-referrer"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-];
 
 /// Reads the body of a change.
 ///

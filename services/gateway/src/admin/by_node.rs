@@ -44,3 +44,13 @@ pub(super) async fn count_subscribers(admin: &Admin, channel: &str) -> Result<Ad
     let nodes = admin.ask(None, &query).await?;
     Ok(by_node(nodes, |node| node.value.as_ref()?.as_u64()))
 }
+
+/// The id of a node that is named by its id or its name.
+pub(super) async fn node_id(admin: &Admin, named: Option<&str>) -> Result<Option<String>, AdminError> {
+    let Some(named) = named else { return Ok(None) };
+    let nodes = admin.ask(None, &InspectQuery::Report { since: None }).await?;
+    let found = nodes.into_iter().find(|node| node.asked.id == named || node.asked.name == named);
+    found
+        .map(|node| Some(node.asked.id))
+        .ok_or_else(|| AdminError::NotFound("there is no such node".to_owned()))
+}

@@ -6,13 +6,29 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{
         StatusCode,
-        header::{ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER},
+        header::{
+            ALLOW, CACHE_CONTROL, HeaderName, HeaderValue, REFERRER_POLICY, RETRY_AFTER,
+            X_CONTENT_TYPE_OPTIONS,
+        },
     },
 };
 use serde_json::json;
 
-use super::{oidc::error::OidcError, throttle::Throttled};
+use super::{
+    oidc::error::OidcError,
+    throttle::{Throttled, whole_seconds},
+};
 use crate::{event_log::trace::TRACES_MAX, http::body::BodyError, node::cluster::ClusterError};
+
+/// Headers of all data, errors too.
+pub(super) const DATA_HEADERS: [(HeaderName, &str); 4] = [
+    (CACHE_CONTROL, "no-store"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+];
+/// Time after which a trace may be tried again: one that is on may last minutes.
+const TRACES_RETRY: Duration = Duration::from_secs(60);
 
 /// Why a request is refused, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +69,7 @@ pub enum AdminError {
     #[error("{0}")]
     BadRequest(String),
     /// A list of all connections is never given.
-    #[error("name a user, client, address, transport, sdk, or lagging=1")]
+    #[error("name a user, client, address, transport, sdk, channel, or lagging=1")]
     FilterRequired,
     /// It is not there.
     #[error("{0}")]
@@ -132,6 +148,7 @@ impl AdminError {
             | Self::TooManyTails(_)
             | Self::Unavailable(_)
             | Self::Oidc(OidcError::Unavailable) => Some(Duration::from_secs(1)),
+            Self::TooManyTraces => Some(TRACES_RETRY),
             _ => None,
         }
     }
@@ -168,11 +185,11 @@ impl ResponseError for AdminError {
     fn error_response(&self) -> HttpResponse {
         let error = json!({"error": {"code": self.code(), "message": self.to_string()}});
         let mut response = HttpResponse::build(self.status_code()).json(error);
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for (name, value) in DATA_HEADERS {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
         if let Some(wait) = self.retry_after() {
-            // Rounded up, so that who comes then is not refused again.
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         if let Self::WrongVerb(verb) = self {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(verb));

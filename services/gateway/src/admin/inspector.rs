@@ -1,17 +1,26 @@
 //! Questions between the admin APIs of the nodes, and the answers of this one. A node of another version that does not know a question
 //! says so, and its part is missing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{error::AdminError, report::NodeReport, state::Admin};
+use super::{
+    audit::{AuditRecord, AuditSource},
+    error::AdminError,
+    report::NodeReport,
+    state::Admin,
+};
 use crate::{
+    clock::unix_ms,
     drain,
     hub::scan::detail::ConnectionFilter,
-    node::cluster::{ClusterError, inspect::NodeAnswer, inspector::Inspector},
+    node::{
+        cluster::{ClusterError, inspect::NodeAnswer, inspector::Inspector},
+        live::ReloadMode,
+    },
     settings::visible::visible,
     telemetry::{self, last_lines::last_lines},
 };
@@ -98,10 +107,7 @@ pub enum InspectQuery {
         level: String,
     },
     /// Reads the settings again.
-    Reload {
-        /// Only says what would change.
-        dry_run: bool,
-    },
+    Reload(ReloadMode),
 }
 
 /// Connections that are counted at most for the numbers of an action.
@@ -121,6 +127,21 @@ impl Inspector for Admin {
             }
         }
         .boxed_local()
+    }
+
+    fn note_signal(&self, action: &'static str, is_done: bool, took: Duration) {
+        self.audit.write(AuditRecord {
+            at: unix_ms(),
+            node: self.node.policy.node_name.to_string(),
+            who: String::new(),
+            role: String::new(),
+            source: AuditSource::Signal,
+            address: None,
+            action: action.to_owned(),
+            target: String::new(),
+            result: if is_done { "ok" } else { "refused" }.to_owned(),
+            ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        });
     }
 }
 
@@ -192,7 +213,7 @@ impl Admin {
                 Ok(()) => json!({"count": 1}),
                 Err(error) => json!({"error": error.to_string()}),
             },
-            InspectQuery::Reload { dry_run } => match self.node.live.reload(dry_run).await {
+            InspectQuery::Reload(mode) => match self.node.live.reload(mode).await {
                 Ok(report) => {
                     json!({"count": report.live.len() + report.certificates.len(), "report": report})
                 }

@@ -68,8 +68,10 @@ pub struct ServerReport {
     pub canary_age_ms: Option<u64>,
     /// Milliseconds that it took.
     pub rtt_ms: Option<f64>,
-    /// Requests that wait to be sent to it.
+    /// Requests to it without an answer.
     pub pending_requests: usize,
+    /// Bytes that these requests take; a node of an older version does not tell them.
+    pub pending_bytes: Option<usize>,
     /// Channels that the node listens to on it.
     pub subscriptions: usize,
     /// The reason why a connection was last lost, or not opened.
@@ -96,6 +98,7 @@ impl From<ServerStatus> for ServerReport {
             canary_age_ms: server.canary_age.map(whole_milliseconds),
             rtt_ms: server.round_trip.map(milliseconds),
             pending_requests: server.pending_requests,
+            pending_bytes: Some(server.pending_bytes),
             subscriptions: server.subscriptions,
             last_error: server.last_error,
             version,

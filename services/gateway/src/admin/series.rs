@@ -3,12 +3,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use gorani_broker::Health;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::counters::{NodeCounters, ProcessReport, Rates, connections};
-use crate::{clock::unix_ms, node::Node};
+use crate::{clock::unix_ms, metrics::histogram::percentile_99, node::Node};
 
 /// Seconds that are kept.
 const SECONDS: usize = 900;
@@ -16,9 +17,11 @@ const SECONDS: usize = 900;
 const LAG_MOST: Duration = Duration::from_millis(900);
 /// Seconds between two looks at what the process uses.
 const PROCESS_EVERY: u32 = 5;
+/// Newest seconds that are left out where a node has no value for them yet: without it the sums would seem to fall.
+const UNFINISHED: u64 = 2;
 
 /// The names of the series.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 14] = [
     "connections",
     "channels",
     "subscriptions",
@@ -29,6 +32,11 @@ pub const NAMES: [&str; 10] = [
     "disconnects",
     "worst_lag_ms",
     "pending_requests",
+    // A node of an older version has those above only.
+    "deliveries",
+    "fanout_p99_ms",
+    "nodes_up",
+    "broker_ready",
 ];
 
 /// The values of one second, in the order of [`NAMES`].
@@ -119,9 +127,14 @@ impl Sampler {
             rates.events,
             rates.bytes,
             rates.messages_received,
-            rates.disconnects.iter().map(|(_, rate)| rate).sum(),
+            rates.disconnects.iter().fold(0.0, |sum, (_, rate)| sum + rate),
             lag,
             node.broker().stats().pending_requests as f64,
+            rates.deliveries,
+            percentile_99(&rates.fanouts).map_or(f64::NAN, |seconds| 1000.0 * seconds),
+            // Summed over the nodes: those that were there, and those whose broker was ready.
+            1.0,
+            f64::from(u8::from(!matches!(node.broker().health(), Health::NotReady(_)))),
         ];
         sampled.last = Some((now, counters));
         sampled.rates = rates;
@@ -172,7 +185,7 @@ pub fn merge(all: &[Series]) -> Series {
             }
             let Some(merged) = samples.get_mut(slot) else { break };
             for ((merged, value), name) in merged.iter_mut().zip(sample).zip(NAMES) {
-                let join = if name == "worst_lag_ms" { f64::max } else { |one, other| one + other };
+                let join = if name.ends_with("_ms") { f64::max } else { |one, other| one + other };
                 *merged = match (*merged, *value) {
                     (Some(one), Some(other)) => Some(join(one, other)),
                     (one, other) => one.or(other),
@@ -180,6 +193,11 @@ pub fn merge(all: &[Series]) -> Series {
             }
         }
     }
+    let newest = begin + samples.len() as u64;
+    let present = all.iter().filter(|series| !series.samples.is_empty());
+    let ends = present.map(|series| series.begin.saturating_add(series.samples.len() as u64));
+    let finished = ends.filter(|end| newest.saturating_sub(*end) <= UNFINISHED).min().unwrap_or(newest);
+    samples.truncate(usize::try_from(finished.saturating_sub(begin)).unwrap_or(usize::MAX));
     Series { begin, samples }
 }
 
@@ -215,13 +233,25 @@ mod tests {
     }
 
     #[test]
-    fn series_of_nodes_are_summed_by_the_second_and_of_lags_the_worst_counts() {
+    fn series_of_nodes_are_summed_by_the_second_and_of_times_the_worst_counts() {
         let all = [sampler([10, 11]).series(None), sampler([11, 12]).series(None)];
         let merged = merge(&all);
         assert_eq!(merged.begin, 10);
-        assert_eq!(first(&merged), [Some(10.0), Some(22.0), Some(12.0)]);
-        let lag = NAMES.iter().position(|name| *name == "worst_lag_ms").unwrap_or_default();
-        assert_eq!(merged.samples.get(1).and_then(|sample| *sample.get(lag)?), Some(11.0));
+        assert_eq!(first(&merged), [Some(10.0), Some(22.0)], "one node has no value for the last second yet");
+        let of = |merged: &Series, name: &str| {
+            let index = NAMES.iter().position(|one| *one == name)?;
+            *merged.samples.get(1)?.get(index)?
+        };
+        assert_eq!(of(&merged, "worst_lag_ms"), Some(11.0));
+        assert_eq!(of(&merged, "fanout_p99_ms"), Some(11.0));
+        assert_eq!(of(&merged, "deliveries"), Some(22.0));
+        let down = [sampler([10, 11]).series(None), sampler([11, 12, 13, 14]).series(None)];
+        assert_eq!(first(&merge(&down)).last(), Some(&Some(14.0)), "a node that has gone ends nothing");
+        // Of an older version, which has fewer series.
+        let mut older = sampler([10, 11]).series(None);
+        older.samples.iter_mut().for_each(|sample| sample.truncate(10));
+        let mixed = merge(&[older, sampler([11]).series(None)]);
+        assert_eq!((of(&mixed, "deliveries"), of(&mixed, "connections")), (Some(11.0), Some(22.0)));
         let far = Series { begin: u64::MAX - 10, samples: first_of_far() };
         assert!(merge(&[sampler([10]).series(None), far]).samples.len() <= 2 * SECONDS);
     }

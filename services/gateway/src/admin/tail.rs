@@ -33,8 +33,8 @@ use self::{
 };
 use super::{
     access::AdminCaller,
-    answer::{DATA_HEADERS, Parameters},
-    error::AdminError,
+    answer::Parameters,
+    error::{AdminError, DATA_HEADERS},
     state::{Admin, TAILS_MAX},
 };
 

@@ -58,8 +58,13 @@ impl Default for LoginThrottle {
 
 /// A login is refused before its password is looked at; it may come again after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many failed logins; try again in {} s", .0.as_secs())]
+#[error("too many failed logins; try again in {} s", whole_seconds(*.0))]
 pub struct Throttled(pub Duration);
+
+/// Rounded up, so that who comes then is not refused again.
+pub fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
 
 /// The right to verify one login; the next one has it when this is dropped.
 pub struct LoginTurn {

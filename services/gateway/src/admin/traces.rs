@@ -70,8 +70,7 @@ pub(super) async fn trace(
             return Ok(by_node(traces));
         }
         (Some(channel), None, None) => {
-            let options = admin.node.policy.get().channel_options(channel).copied();
-            options.map_err(|error| AdminError::BadRequest(format!("channel: {}", error.message)))?;
+            admin.options(channel)?;
             TraceTarget::Channel(channel.to_owned())
         }
         (None, Some(""), None) => return Err(bad("user: anonymous users have no name to trace by")),
@@ -112,11 +111,16 @@ pub(super) async fn read(admin: &Admin, parameters: &Parameters) -> Result<Admin
         let listed: Vec<Value> = all.into_values().map(described).collect();
         return Ok(AdminAnswer::of(Value::Array(listed)).with_nodes(asked(&traces.nodes)));
     };
-    let traces = admin.node.cluster.traces(TraceQuery::Read { id: id.to_owned() }).await?;
+    let not_found =
+        || AdminError::NotFound("there is no such trace; one that has ended is forgotten".to_owned());
+    let id = if id.len() == TRACE_ID_DIGITS {
+        newest_of(admin, id).await?.ok_or_else(not_found)?
+    } else {
+        id.to_owned()
+    };
+    let traces = admin.node.cluster.traces(TraceQuery::Read { id }).await?;
     let spec = traces.reports.iter().find_map(|(_, report)| report.traces.first()).cloned();
-    let spec = spec.ok_or_else(|| {
-        AdminError::NotFound("there is no such trace; one that has ended is forgotten".to_owned())
-    })?;
+    let spec = spec.ok_or_else(not_found)?;
     let mut all = TraceCounts::default();
     traces.reports.iter().for_each(|(_, report)| all.add(&report.counts));
     let parts: Vec<Value> = traces
@@ -128,21 +132,36 @@ pub(super) async fn read(admin: &Admin, parameters: &Parameters) -> Result<Admin
     Ok(AdminAnswer::of(result).with_nodes(asked(&traces.nodes)))
 }
 
+/// Digits of the id of a backend's trace; our own have fewer.
+const TRACE_ID_DIGITS: usize = 32;
+
+/// The id of the newest trace that this trace of a backend has begun: who looks at that one has no other id.
+async fn newest_of(admin: &Admin, trace_id: &str) -> Result<Option<String>, AdminError> {
+    let listed = admin.node.cluster.traces(TraceQuery::List).await?;
+    let traces = listed.reports.iter().flat_map(|(_, report)| &report.traces);
+    let meant = traces.filter(|trace| trace.trace_id.as_deref() == Some(trace_id));
+    Ok(meant.max_by_key(|trace| (trace.began, &trace.id)).map(|trace| trace.id.clone()))
+}
+
 fn asked(nodes: &[AskedNode]) -> Vec<NodeAnswer> {
     nodes.iter().map(NodeAnswer::from).collect()
 }
 
 fn described(spec: &TraceSpec) -> Value {
-    let TraceSpec { id, target, by, node, began, lasts_ms } = spec;
+    let TraceSpec { id, target, by, trace_id, node, began, lasts_ms } = spec;
     let (channel, user, kind) = match target {
         TraceTarget::Channel(channel) => (Some(channel), None, "channel"),
         TraceTarget::User(user) => (None, Some(user), "user"),
         TraceTarget::Publication(publication) => (Some(&publication.channel), None, "publication"),
     };
-    json!({
+    let mut described = json!({
         "id": id, "kind": kind, "channel": channel, "user": user, "by": by, "node": node, "began_at": began,
         "ends_at": began.saturating_add(*lasts_ms),
-    })
+    });
+    if let (Value::Object(fields), Some(trace_id)) = (&mut described, trace_id) {
+        fields.insert("trace_id".to_owned(), trace_id.as_str().into());
+    }
+    described
 }
 
 /// The part of one node. One that began after the trace does not take part in it.

@@ -4,6 +4,7 @@
 mod channels;
 mod connections;
 mod nodes;
+mod options;
 
 use std::collections::BTreeMap;
 

@@ -21,11 +21,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     api::error::ApiError,
+    clock::unix_ms,
     disconnect::ErrorCode,
     http::body::{self, BodyError},
     node::{Node, admission::attempts::AttemptKind},
+    session::shared::policy::Policy,
     settings::{ApiSettings, ErrorMode},
-    telemetry::{spans::begin_request, trace::Span},
+    telemetry::{
+        spans::{begin_request, context_of},
+        trace::Span,
+    },
 };
 
 /// A call with a valid key.
@@ -41,6 +46,26 @@ pub(super) struct ApiCall {
     pub(super) span: Option<Span>,
     /// The context for what it publishes, if it is sampled.
     pub(super) trace: Option<Arc<TraceContext>>,
+    /// The caller's context, where there are namespaces with `trace_sampled`.
+    pub(super) caller_trace: CallerTrace,
+}
+
+/// The trace of a caller, for channels whose publications are traced with it (`trace_sampled`).
+#[derive(Debug, Clone, Copy)]
+pub(super) enum CallerTrace {
+    /// There are no such channels: nobody has looked for it.
+    Unread,
+    /// Not sampled, or there is none.
+    Unsampled,
+    /// The id of a sampled one.
+    Sampled([u8; 16]),
+}
+
+impl CallerTrace {
+    fn of(headers: &HeaderMap) -> Self {
+        let context = context_of(headers).filter(TraceContext::is_sampled);
+        context.map_or(Self::Unsampled, |context| Self::Sampled(context.trace_id))
+    }
 }
 
 impl ApiCall {
@@ -56,12 +81,14 @@ impl ApiCall {
 }
 
 /// Checks what is known before the body is read.
-fn start(request: &HttpRequest) -> Result<(Arc<Node>, Data<ApiSettings>, ErrorMode), ApiError> {
+fn start(request: &HttpRequest) -> Result<(Arc<Node>, Data<ApiSettings>, ErrorMode, CallerTrace), ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
     let settings = request.app_data::<Data<ApiSettings>>().ok_or(ErrorCode::INTERNAL)?;
-    check_key(node, request)?;
+    let policy = check_key(node, request)?;
     let error_mode = error_mode_of(settings.error_mode, request.headers())?;
-    Ok((Arc::clone(node), settings.clone(), error_mode))
+    let caller_trace =
+        if policy.rules.traces_sampled() { CallerTrace::of(request.headers()) } else { CallerTrace::Unread };
+    Ok((Arc::clone(node), settings.clone(), error_mode, caller_trace))
 }
 
 fn unreadable(error: BodyError, limit_bytes: usize) -> ApiError {
@@ -79,17 +106,17 @@ impl FromRequest for ApiCall {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let started = start(request).map(|(node, settings, error_mode)| {
+        let started = start(request).map(|(node, settings, error_mode, caller_trace)| {
             // Only a caller with a key begins a trace; its first span covers the body.
             let span = node.tracer.as_ref().and_then(|tracer| begin_request(tracer, request.headers()));
             let body = body::read(request.headers(), payload.take(), settings.body_max_bytes);
-            (body, node, settings, error_mode, span)
+            (body, node, settings, error_mode, span, caller_trace)
         });
         async move {
-            let (body, node, settings, error_mode, span) = started?;
+            let (body, node, settings, error_mode, span, caller_trace) = started?;
             let body = body.await.map_err(|error| unreadable(error, settings.body_max_bytes))?;
             let trace = span.as_ref().and_then(Span::context);
-            Ok(Self { node, body, error_mode, settings, span, trace })
+            Ok(Self { node, body, error_mode, settings, span, trace, caller_trace })
         }
         .boxed_local()
     }
@@ -117,20 +144,26 @@ fn error_mode_of(default: ErrorMode, headers: &HeaderMap) -> Result<ErrorMode, A
 /// The header of most backend libraries.
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Lets a request pass that presents one of the keys. Wrong ones are counted by the client's network; a right one passes
-/// however many wrong ones came from there.
-pub(super) fn check_key(node: &Node, request: &HttpRequest) -> Result<(), ApiError> {
+/// Lets a request pass that presents one of the keys, with the policy that has them. Wrong ones are counted by the client's
+/// network; a right one passes however many wrong ones came from there.
+pub(super) fn check_key(node: &Node, request: &HttpRequest) -> Result<Arc<Policy>, ApiError> {
     let value = |name: &HeaderName| request.headers().get(name).map(|value| value.as_bytes());
     let refused = |message: &'static str| Err(ApiError::new(ErrorCode::UNAUTHORIZED, message));
     let policy = node.policy.get();
-    if policy.api_keys.is_empty() {
+    if policy.api_keys.keys.is_empty() {
         return refused("the API is closed: no key is set in api.keys");
     }
-    match from_headers(value(&X_API_KEY), value(&AUTHORIZATION)) {
-        None => refused("no API key: send `X-API-Key: <key>` or `Authorization: apikey <key>`"),
-        Some(key) if policy.api_keys.check(key) => Ok(()),
-        Some(_) => {
-            let client = node.admission.client_address(request.peer_addr(), request.headers());
+    let Some(key) = from_headers(value(&X_API_KEY), value(&AUTHORIZATION)) else {
+        return refused("no API key: send `X-API-Key: <key>` or `Authorization: apikey <key>`");
+    };
+    let client = || node.admission.client_address(request.peer_addr(), request.headers());
+    match policy.api_keys.keys.find(key) {
+        Some(key) => {
+            policy.api_keys.uses.note(key, unix_ms(), || client().map(|client| client.ip()));
+            Ok(policy)
+        }
+        None => {
+            let client = client();
             if node.admission.failed_attempt(AttemptKind::ApiKey, node.admission.network_of(client)) {
                 return refused("wrong API key");
             }
@@ -151,13 +184,16 @@ pub(super) struct CallContext<'a> {
     is_uncounted: Cell<bool>,
     /// The context for what it publishes, if it is sampled.
     pub(super) trace: Option<&'a Arc<TraceContext>>,
+    /// The caller's context, where there are namespaces with `trace_sampled`.
+    pub(super) caller_trace: CallerTrace,
 }
 
 impl<'a> CallContext<'a> {
     pub(super) fn new(call: &'a ApiCall) -> Self {
-        let ApiCall { node, body, settings, trace, .. } = call;
+        let ApiCall { node, body, settings, trace, caller_trace, .. } = call;
         let reads = ReadAllowance::new(settings);
-        Self { node, body, reads, is_uncounted: Cell::new(false), trace: trace.as_ref() }
+        let (is_uncounted, trace) = (Cell::new(false), trace.as_ref());
+        Self { node, body, reads, is_uncounted, trace, caller_trace: *caller_trace }
     }
 
     /// Subscribers of a channel in the whole cluster; `None` where a node does not say. One question of the call at a time.

@@ -225,7 +225,7 @@ pub struct PublishResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = u64, required = false)]
     pub num_subscribers: Option<usize>,
-    /// Id of the trace, where `trace` asked for one.
+    /// Id of the trace, where `trace` or a sampled `traceparent` asked for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     pub trace: Option<String>,
@@ -362,9 +362,9 @@ pub(super) async fn publish(
     request: PublishRequest<'_>,
     call: &CallContext<'_>,
 ) -> Result<PublishResult, ApiError> {
-    if request.is_traced() {
+    if let Some(trace) = request.wanted_trace(call) {
         // Boxed, since few calls ask for it.
-        return Box::pin(request.publish_traced(call)).await;
+        return Box::pin(request.publish_traced(trace, call)).await;
     }
     request.begin(call)?.finish(call).await
 }

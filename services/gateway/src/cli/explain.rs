@@ -31,8 +31,8 @@ pub(super) struct ExplainArguments {
     /// The publication with this offset.
     #[arg(long, group = "publications")]
     offset: Option<u64>,
-    /// All publications of so long, such as 10m.
-    #[arg(long, group = "publications", value_parser = humantime::parse_duration)]
+    /// All publications of so long, such as 10m or -10m.
+    #[arg(long, group = "publications", value_parser = time_ago, allow_hyphen_values = true)]
     since: Option<Duration>,
     /// The last publications, at most 100.
     #[arg(long, group = "publications", default_value_t = 10)]
@@ -45,6 +45,11 @@ pub(super) struct ExplainArguments {
     json: bool,
     #[command(flatten)]
     server: ServerArguments,
+}
+
+/// A time ago, with the sign that `gorani tail` takes before it or without.
+fn time_ago(text: &str) -> Result<Duration, humantime::DurationError> {
+    humantime::parse_duration(text.strip_prefix('-').unwrap_or(text))
 }
 
 /// The explanation as the API has it.
@@ -160,8 +165,16 @@ mod tests {
         assert_eq!(request("--user 42 --offset 7"), expected);
         let expected = json!({"channel": "a", "user": null, "client": "c", "last": 10});
         assert_eq!(request("--client c"), expected);
-        assert!(request("--user 42 --since 1h")["since"].as_u64().unwrap() < clock::unix_ms());
-        for wrong in ["--offset 7", "--user 42 --offset 7 --last 3", "--user 42 --since 1h --offset 7"] {
+        for ago in ["1h", "-1h"] {
+            let since = request(&format!("--user 42 --since {ago}"))["since"].as_u64().unwrap();
+            assert!(since + 3_600_000 <= clock::unix_ms(), "{ago}");
+        }
+        for wrong in [
+            "--offset 7",
+            "--user 42 --offset 7 --last 3",
+            "--user 42 --since 1h --offset 7",
+            "--user 42 --since --1h",
+        ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }
     }

@@ -16,12 +16,16 @@ use crate::settings::Settings;
 /// Arguments of `gorani reload`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  gorani reload --dry-run\n  gorani reload --all\n\nExit codes: 0 done, 1 a node refuses the settings or does not answer, 2 bad use, 3 no node reached, 4 refused."
+    after_help = "Examples:\n  gorani reload --dry-run\n  gorani reload --all\n  gorani reload --all --enforce --dry-run\n\nExit codes: 0 done, 1 a node refuses the settings or does not answer, 2 bad use, 3 no node reached, 4 refused."
 )]
 pub(super) struct ReloadArguments {
     /// Only show what would change.
     #[arg(long)]
     dry_run: bool,
+    /// End subscriptions that the settings no longer permit, with 2500 over 20 s. What tokens, proxies and the backend granted stays.
+    /// With --dry-run only their number is shown.
+    #[arg(long)]
+    enforce: bool,
     /// All nodes of the cluster; without it the one that is asked.
     #[arg(long)]
     all: bool,
@@ -37,7 +41,7 @@ impl ReloadArguments {
     pub(super) fn run(&self, settings: &Settings) -> Result<CommandOutput, AdminCallFailed> {
         let client = AdminClient::new(&self.server, settings)?;
         let ask = |dry_run: bool| {
-            let body = json!({"dry_run": dry_run, "this_node": !self.all});
+            let body = json!({"dry_run": dry_run, "this_node": !self.all, "enforce": self.enforce});
             client.post("actions/reload", &body.to_string())
         };
         let before = ask(true)?;
@@ -54,13 +58,23 @@ impl ReloadArguments {
         let text = if self.json {
             self.text(&after, false)
         } else {
-            self.text(&before, true) + &done(&after, Terminal::of_stdout())
+            let ended = if self.enforce { ended(&after) } else { String::new() };
+            self.text(&before, true) + &done(&after, Terminal::of_stdout()) + &ended
         };
         Ok(CommandOutput { text, notes: String::new(), code: u8::from(is_failed) })
     }
 
     fn text(&self, answer: &Value, dry_run: bool) -> String {
-        if self.json { lines(answer, dry_run) } else { differences(answer, Terminal::of_stdout()) }
+        if self.json {
+            return lines(answer, dry_run);
+        }
+        let mut text = differences(answer, Terminal::of_stdout());
+        if let (true, Some(count)) =
+            (self.enforce && self.dry_run, answer["result"]["not_permitted"].as_u64())
+        {
+            let _written = writeln!(text, "{count} subscriptions would end");
+        }
+        text
     }
 }
 
@@ -149,6 +163,11 @@ fn done(answer: &Value, terminal: Terminal) -> String {
         };
     }
     text
+}
+
+/// The number of subscriptions that end.
+fn ended(answer: &Value) -> String {
+    format!("{} subscriptions end over 20 s\n", cell(&answer["result"]["ended"]))
 }
 
 #[cfg(test)]

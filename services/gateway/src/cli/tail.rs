@@ -33,6 +33,20 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const WAITING_LINES: usize = 64;
 /// The reader of the output is looked for so often.
 const READER_EVERY: Duration = Duration::from_millis(200);
+/// Fields of an event of a session, in the order of its line.
+const HAPPENED: [&str; 11] = [
+    "command",
+    "channel",
+    "method",
+    "client",
+    "node",
+    "transport",
+    "address",
+    "code",
+    "reason",
+    "offset",
+    "recovery",
+];
 /// Exit code where nothing came.
 const EXIT_NOTHING: u8 = 1;
 
@@ -199,7 +213,7 @@ fn has_reader() -> bool {
 impl TailCounts {
     fn note(&mut self, event: &Value) {
         match event["kind"].as_str() {
-            Some("began" | "ended" | "epoch" | "gap" | "nodes") | None => {}
+            Some("began" | "ended" | "epoch" | "forgotten" | "gap" | "nodes") | None => {}
             Some("skipped") => self.skipped += event["skipped"].as_u64().unwrap_or_default(),
             Some(_) => self.events += 1,
         }
@@ -220,6 +234,14 @@ fn text(event: &Value, terminal: Terminal) -> Option<String> {
         }
         "skipped" => {
             let text = format!("{} skipped ({})", cell(&event["skipped"]), cell(&event["cause"]));
+            return Some(terminal.paint(Tone::Warning, &text));
+        }
+        "forgotten" => {
+            let (since, known_since) = (time(&event["since"]), time(&event["known_since"]));
+            let text = format!(
+                "events on {} from {since} to {known_since} may be missing: the node does not remember them",
+                cell(&event["node"])
+            );
             return Some(terminal.paint(Tone::Warning, &text));
         }
         "gap" => return Some(terminal.paint(Tone::Warning, "events may be lost here: the broker was away")),
@@ -281,8 +303,7 @@ fn happened(kind: &str, event: &Value) -> String {
     if event["by"].is_object() {
         parts.push(sender(&event["by"]));
     }
-    for name in ["channel", "client", "node", "transport", "address", "code", "reason", "offset", "recovery"]
-    {
+    for name in HAPPENED {
         match &event[name] {
             Value::Null => {}
             Value::String(text) if text.is_empty() => {}
@@ -347,8 +368,15 @@ mod tests {
         let event = json!({"kind": "disconnect", "at": 0, "node": "n1", "client": "c", "code": 3008, "reason": "", "connected_ms": 1500});
         let expected = "1970-01-01T00:00:00.000Z  disconnect  client=c  node=n1  code=3008  after 1.5s";
         assert_eq!(text(&event, PIPE).unwrap(), expected);
+        let event = json!({"kind": "command", "at": 0, "node": "n1", "client": "c", "command": "history", "channel": "a", "code": 103});
+        let expected =
+            "1970-01-01T00:00:00.000Z  command  command=history  channel=a  client=c  node=n1  code=103";
+        assert_eq!(text(&event, PIPE).unwrap(), expected);
         let skipped = json!({"kind": "skipped", "skipped": 4900, "cause": "rate"});
         assert_eq!(text(&skipped, PIPE).unwrap(), "4900 skipped (rate)");
+        let forgotten = json!({"kind": "forgotten", "node": "n1", "since": 0, "known_since": 1000});
+        let said = "events on n1 from 1970-01-01T00:00:00.000Z to 1970-01-01T00:00:01.000Z may be missing: the node does not remember them";
+        assert_eq!(text(&forgotten, PIPE).unwrap(), said);
         assert_eq!(text(&json!({"kind": "ended"}), PIPE), None);
         assert_eq!(text(&json!({"kind": "began", "known_since": null}), PIPE), None);
     }
@@ -356,7 +384,8 @@ mod tests {
     #[test]
     fn events_are_counted_and_what_is_about_the_tail_is_not() {
         let mut counts = TailCounts::default();
-        for kind in ["began", "publication", "join", "gap", "connect", "epoch", "nodes", "ended"] {
+        for kind in ["began", "publication", "join", "gap", "connect", "epoch", "forgotten", "nodes", "ended"]
+        {
             counts.note(&json!({"kind": kind, "skipped_total": 9}));
         }
         counts.note(&json!({"kind": "skipped", "skipped": 4}));

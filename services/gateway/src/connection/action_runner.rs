@@ -86,6 +86,10 @@ impl ActionRunner {
                 self.worker.hub_mut().set_format(self.key, &channel, &format);
                 Effect::Done
             }
+            Action::SetGrant(channel, by) => {
+                self.worker.hub_mut().registry_mut().set_grant(self.key, &channel, by);
+                Effect::Done
+            }
             Action::Replay(channel, publications, permit) => {
                 self.note_subscribed(&channel);
                 self.worker.replay(self.key, channel, publications, permit);
@@ -93,12 +97,12 @@ impl ActionRunner {
             }
             Action::Unsubscribe(channel) => {
                 self.note_unsubscribed(&channel, Unsubscribed::CLIENT);
-                self.worker.subscriptions.unsubscribe(self.key, &channel, Unsubscribed::CLIENT.code);
+                self.worker.subscriptions.unsubscribe(self.key, &channel, Unsubscribed::CLIENT);
                 Effect::Done
             }
             Action::EndSubscription(channel, why) => {
                 self.note_unsubscribed(&channel, why);
-                self.worker.subscriptions.unsubscribe(self.key, &channel, why.code);
+                self.worker.subscriptions.unsubscribe(self.key, &channel, why);
                 Effect::Done
             }
             Action::Interrupt(channel) => {

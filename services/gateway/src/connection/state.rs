@@ -83,13 +83,14 @@ impl ConnectionState {
     {
         ctx.set_mailbox_capacity(mailbox_capacity(node.policy.get().settings.max_subscriptions));
         opened.permit.set_actor(ctx.address().recipient());
+        let now = Now::read();
         let key = worker.register(SessionRegistration {
             mailbox: ctx.address().recipient(),
             outbox: opened.outbox.clone(),
             encoding: opened.encoding.clone(),
             transport: opened.transport.transport,
             protocol: opened.protocol,
-            connected_at_ms: Now::read().unix_ms,
+            connected_at_ms: now.unix_ms,
         });
         if node.settings.serves_admin() {
             worker.hub_mut().registry_mut().describe(key, opened.description());
@@ -104,7 +105,7 @@ impl ConnectionState {
             transport: opened.transport,
             protocol: opened.protocol,
             peer: opened.peer,
-            opened_at: Instant::now(),
+            opened_at: now.instant,
             permit: Some(opened.permit),
             is_authenticated: false,
             is_closed: false,
@@ -127,13 +128,13 @@ impl ConnectionState {
         }
         self.is_authenticated = true;
         self.runner.note_connected(self.opened_at.elapsed());
-        self.note_event(SessionChange::Connected);
+        let (user, client) = self.identity();
+        self.note_event((user.clone(), client.clone()), SessionChange::Connected);
         if let Some(permit) = &mut self.permit {
             permit.authenticated();
         }
         let peer = self.peer.map(tracing::field::display);
         let (transport, protocol) = (self.transport.transport, self.protocol);
-        let (user, client) = self.identity();
         let (user, client, node) = (&*user, &*client, &*self.runner.node.policy.node_name);
         if self.transport.is_brief {
             tracing::debug!(client, user, node, transport, protocol, peer, "connection opened");
@@ -210,23 +211,23 @@ impl ConnectionState {
             return;
         }
         if !self.is_authenticated {
-            return self.note_event(SessionChange::Refused(reason.code));
+            return self.note_event(self.identity(), SessionChange::Refused(reason.code));
         }
         let (waiting_bytes, waiting_ms) = self.outbox.waiting();
         let is_slow = reason.code == Disconnect::SLOW.code;
         let channels = if is_slow { self.runner.channels_of_waiting(&self.outbox) } else { Vec::new() };
-        self.note_event(SessionChange::Ended(Box::new(EndedSession {
+        let end = EndedSession {
             code: reason.code,
             reason: short_reason(reason.reason.clone()),
             connected_ms: u64::try_from(self.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX),
             waiting_bytes: waiting_bytes as u64,
             waiting_ms: waiting_ms.into(),
             channels,
-        })));
+        };
+        self.note_event(self.identity(), SessionChange::Ended(Box::new(end)));
     }
 
-    fn note_event(&self, change: SessionChange) {
-        let (user, client) = self.identity();
+    fn note_event(&self, (user, client): (Arc<str>, Arc<str>), change: SessionChange) {
         self.runner.worker.hub_mut().events.note_session(SessionEvent {
             at: unix_ms(),
             client,

@@ -104,7 +104,17 @@ pub enum SubscriptionChange {
         code: Option<u32>,
         /// The position up to which everything was put into the client's outbox; absent where it is not tracked.
         seen: Option<Position>,
+        /// A reload ended it: the settings no longer permit it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        not_permitted: bool,
     },
+}
+
+impl SubscriptionChange {
+    /// It ended with its session.
+    pub fn ended_with_session(seen: Option<Position>) -> Self {
+        Self::Ended { code: None, seen, not_permitted: false }
+    }
 }
 
 /// The outcome of a recovery.
@@ -122,6 +132,42 @@ pub enum RecoveryResult {
     TooOld,
     /// More was missed than one recovery brings.
     TooMuch,
+}
+
+/// A command of a client.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandEvent {
+    /// The time when it ran, or when it was refused.
+    pub at: u64,
+    /// Client id.
+    pub client: Arc<str>,
+    /// User id; empty for an anonymous user.
+    pub user: Arc<str>,
+    /// Its name in the client's protocol: `publish`, … or `SEND`, …
+    pub command: Cow<'static, str>,
+    /// The channel that it names; of STOMP the destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Box<str>>,
+    /// The method that it calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Box<str>>,
+    /// The code of the error with which it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u32>,
+    /// Its number in its connection, by which a refusal that comes later finds it; 0 for none.
+    #[serde(skip)]
+    pub id: u32,
+}
+
+impl RingEntry for CommandEvent {
+    fn at(&self) -> u64 {
+        self.at
+    }
+
+    fn text_bytes(&self) -> usize {
+        let names = self.channel.as_deref().map_or(0, str::len) + self.method.as_deref().map_or(0, str::len);
+        self.client.len() + self.user.len() + names
+    }
 }
 
 /// A gap between broker and subscribers, or what may have caused one.

@@ -6,7 +6,7 @@ use gorani_broker::Position;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    event::{FailedPublish, GapEvent, SessionEvent, SubscriptionEvent},
+    event::{CommandEvent, FailedPublish, GapEvent, SessionEvent, SubscriptionEvent},
     trace::{TraceQuery, TraceReport, TracedDelivery},
 };
 
@@ -58,6 +58,12 @@ pub struct UserEventQuery {
     pub until: u64,
     /// Events of a node at most; the newest ones.
     pub limit: usize,
+    /// With the commands of clients, which are noted from the first such query on and for a few seconds after the last one.
+    #[serde(default)]
+    pub commands: bool,
+    /// This node was not asked before. Set by the node.
+    #[serde(skip)]
+    pub is_first: bool,
 }
 
 /// New events of a user's sessions.
@@ -67,6 +73,9 @@ pub struct UserEvents {
     pub sessions: Vec<SessionEvent>,
     /// Subscribes and unsubscribes.
     pub subscriptions: Vec<SubscriptionEvent>,
+    /// Commands, where they are asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<CommandEvent>,
     /// Events that are left out because there are more.
     pub skipped: u64,
     /// The end of what is told.
@@ -78,7 +87,8 @@ pub struct UserEvents {
 impl UserEventQuery {
     /// The query as the node with this id reads it at a time of its clock.
     pub fn begin(&mut self, node: &str, now: u64) {
-        self.since = self.seen.get(node).copied().unwrap_or(self.since);
+        let seen = self.seen.get(node).copied();
+        (self.is_first, self.since) = (seen.is_none(), seen.unwrap_or(self.since));
         self.seen.clear();
         self.until = now;
         self.limit = self.limit.min(EVIDENCE_MAX);
@@ -94,24 +104,31 @@ impl UserEvents {
     fn add(&mut self, more: Self) {
         self.sessions.extend(more.sessions);
         self.subscriptions.extend(more.subscriptions);
+        self.commands.extend(more.commands);
         self.skipped += more.skipped;
         self.known_since = later(self.known_since, more.known_since);
     }
 
     /// Leaves out the oldest events above a number.
     pub fn cut(&mut self, limit: usize) {
-        let too_many = (self.sessions.len() + self.subscriptions.len()).saturating_sub(limit);
+        let too_many = self.len().saturating_sub(limit);
         if too_many == 0 {
             return;
         }
         let mut times: Vec<u64> = self.sessions.iter().map(|event| event.at).collect();
         times.extend(self.subscriptions.iter().map(|event| event.at));
+        times.extend(self.commands.iter().map(|event| event.at));
         times.sort_unstable();
         let before = times.len();
         let first = times.get(too_many).copied().unwrap_or(u64::MAX);
         self.sessions.retain(|event| event.at >= first);
         self.subscriptions.retain(|event| event.at >= first);
-        self.skipped += (before - self.sessions.len() - self.subscriptions.len()) as u64;
+        self.commands.retain(|event| event.at >= first);
+        self.skipped += (before - self.len()) as u64;
+    }
+
+    fn len(&self) -> usize {
+        self.sessions.len() + self.subscriptions.len() + self.commands.len()
     }
 }
 
@@ -346,6 +363,8 @@ mod tests {
             seen: BTreeMap::from([("b".to_owned(), 150)]),
             until: 0,
             limit: usize::MAX,
+            commands: false,
+            is_first: false,
         };
         for (node, expected) in [("a", [100, 150, 199].as_slice()), ("b", &[150, 199])] {
             let mut query = asked.clone();
@@ -364,5 +383,8 @@ mod tests {
         events.cut(4);
         let times: Vec<u64> = events.sessions.iter().map(|event| event.at).collect();
         assert_eq!((times, events.skipped), (vec![6, 7, 8, 9], 6));
+        events.commands = (0..10).map(|at| CommandEvent { at, ..CommandEvent::default() }).collect();
+        events.cut(4);
+        assert_eq!((events.sessions.len(), events.commands.len(), events.skipped), (2, 2, 16));
     }
 }

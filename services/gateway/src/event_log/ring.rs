@@ -75,6 +75,11 @@ impl<T: RingEntry> Ring<T> {
         self.entries.iter().rev()
     }
 
+    /// The same, to change; the bytes of their texts stay.
+    pub fn newest_first_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().rev()
+    }
+
     /// The number after that of the newest entry, with which [`Ring::older`] begins.
     pub fn end(&self) -> u64 {
         self.first + self.entries.len() as u64

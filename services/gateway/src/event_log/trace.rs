@@ -10,10 +10,15 @@ use serde::{Deserialize, Serialize};
 
 /// Traces of a cluster at a time.
 pub const TRACES_MAX: usize = 16;
+/// Those that sampled contexts of backends have begun among them: the others are left for people.
+pub const SAMPLED_TRACES_MAX: usize = TRACES_MAX / 2;
 /// The longest that a trace lasts.
 pub const TRACE_LASTS_MAX: Duration = Duration::from_secs(3600);
 /// Runs and single deliveries in one answer of a node, at most of each.
 pub const TRACED_MAX: usize = 500;
+
+/// The name of who began a trace, where that is a sampled context.
+pub const BY_TRACEPARENT: &str = "traceparent";
 
 /// A trace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +27,11 @@ pub struct TraceSpec {
     pub id: String,
     /// Its target.
     pub target: TraceTarget,
-    /// Name of the operator or the key that began it.
+    /// Name of the operator or the key that began it; [`BY_TRACEPARENT`].
     pub by: String,
+    /// The id of the backend's trace, 32 hexadecimal digits, where its sampled context began this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     /// Name of the node that was asked for it.
     pub node: String,
     /// Unix milliseconds of its beginning.
@@ -320,5 +328,11 @@ mod tests {
         assert_eq!(read.outcome, TraceOutcome::Other);
         let report: TraceReport = serde_json::from_str(r#"{"is_full":true,"mood":[1]}"#).unwrap();
         assert!(report.is_full && report.traces.is_empty());
+        let of_before = r#"{"id":"i","target":{"user":"u"},"by":"ops","node":"n1","began":1,"lasts_ms":1}"#;
+        let spec: TraceSpec = serde_json::from_str(of_before).unwrap();
+        assert_eq!(
+            (spec.trace_id.as_ref(), serde_json::to_string(&spec).unwrap().as_str()),
+            (None, of_before)
+        );
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
-    event_log::event::{GapChange, RecoveryResult, SubscriptionChange},
+    event_log::event::{GapChange, RecoveryResult},
 };
 
 /// Bytes that came to the outbox so long before its writer was blocked have left. A publication needs some time from its
@@ -204,21 +204,17 @@ impl Facts {
         let Some(at) = publication.at else {
             return Decision::about(Reason::TooOld, "its time is not known any more");
         };
-        let refused = self.nodes.iter().flat_map(|node| &node.known.subscriptions).find_map(|event| {
-            let is_of_client = self.client.as_ref().is_none_or(|client| **client == *event.client);
-            match event.change {
-                SubscriptionChange::Refused(code) if event.at <= at && is_of_client => {
-                    Some((event.client.to_string(), code))
-                }
-                _ => None,
-            }
-        });
+        let refused = self.nodes.iter().flat_map(|node| node.refusals_of(at));
+        let is_of_client =
+            |(client, _): &(String, u32)| self.client.as_ref().is_none_or(|named| named == client);
+        let refused = refused.filter(|(_, one)| is_of_client(one)).max_by_key(|(at, _)| *at);
+        let refused = refused.map(|(_, one)| one);
         if let Some((client, code)) = refused {
             let detail = format!("client {client} was refused with code {code}");
             return Decision { client, ..Decision::about(Reason::SubscribeRefused, detail) };
         }
         let mut times = self.nodes.iter().flat_map(EvidenceOfNode::connected_times);
-        let was_connected = times.any(|time| time.from <= at && time.to.is_none_or(|to| at <= to));
+        let was_connected = times.any(|time| time.covers(at));
         if was_connected {
             Decision::about(Reason::NotSubscribed, "")
         } else {
@@ -352,7 +348,9 @@ fn not_reached(one: &SubscriptionHistory) -> Option<Decision> {
         SubscriptionEnd::Live { .. } => {
             Some(Decision::of(one, Reason::Gap, None, format!("client {} is subscribed", one.client)))
         }
-        SubscriptionEnd::Ended { code: Some(code), .. } if *code == Unsubscribed::INSUFFICIENT_STATE.code => {
+        SubscriptionEnd::Ended { code: Some(code), not_permitted: false, .. }
+            if *code == Unsubscribed::INSUFFICIENT_STATE.code =>
+        {
             Some(told(*code))
         }
         SubscriptionEnd::Ended { code: None, .. } => match &one.session {

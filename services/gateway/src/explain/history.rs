@@ -63,6 +63,8 @@ pub enum SubscriptionEnd {
         code: Option<u32>,
         /// The position up to which everything was in the outbox.
         seen: Option<Position>,
+        /// A reload ended it: the settings no longer permit it.
+        not_permitted: bool,
     },
     /// Nothing is known of it.
     Unknown,
@@ -102,10 +104,19 @@ pub enum SessionFate {
 /// The time for which a session was connected; no end if it lives.
 #[derive(Debug, Clone)]
 pub struct ConnectedTime {
+    /// Client id.
+    pub client: String,
     /// The beginning.
     pub from: u64,
     /// The end.
     pub to: Option<u64>,
+}
+
+impl ConnectedTime {
+    /// True if the session was connected then.
+    pub fn covers(&self, at: u64) -> bool {
+        self.from <= at && self.to.is_none_or(|to| at <= to)
+    }
 }
 
 impl EvidenceOfNode {
@@ -143,8 +154,9 @@ impl EvidenceOfNode {
                     let (asked, top, recovery) = (asked.clone(), top.clone(), *recovery);
                     found.push(self.history(event, Some(Beginning { at: event.at, asked, top, recovery })));
                 }
-                SubscriptionChange::Ended { code, seen } => {
-                    let end = SubscriptionEnd::Ended { at: event.at, code: *code, seen: seen.clone() };
+                SubscriptionChange::Ended { code, seen, not_permitted } => {
+                    let (at, seen) = (event.at, seen.clone());
+                    let end = SubscriptionEnd::Ended { at, code: *code, seen, not_permitted: *not_permitted };
                     match found.iter_mut().rev().find(open) {
                         Some(one) => one.end = end,
                         None => found.push(SubscriptionHistory { end, ..self.history(event, None) }),
@@ -198,15 +210,35 @@ impl EvidenceOfNode {
 
     /// The times for which the user was connected to this node.
     pub fn connected_times(&self) -> Vec<ConnectedTime> {
-        let live =
-            self.known.live.iter().map(|session| ConnectedTime { from: session.connected_at, to: None });
+        let live = self.known.live.iter().map(|session| ConnectedTime {
+            client: session.client.clone(),
+            from: session.connected_at,
+            to: None,
+        });
         let ended = self.known.sessions.iter().filter_map(|event| match &event.change {
-            SessionChange::Ended(end) => {
-                Some(ConnectedTime { from: event.at.saturating_sub(end.connected_ms), to: Some(event.at) })
-            }
+            SessionChange::Ended(end) => Some(ConnectedTime {
+                client: event.client.to_string(),
+                from: event.at.saturating_sub(end.connected_ms),
+                to: Some(event.at),
+            }),
             _ => None,
         });
         live.chain(ended).collect()
+    }
+
+    /// The clients that were connected then and whose last subscribe until then was refused: its time, the client, its code.
+    pub fn refusals_of(&self, at: u64) -> Vec<(u64, (String, u32))> {
+        let clients = self.connected_times().into_iter().filter(|time| time.covers(at));
+        let refused = clients.filter_map(|ConnectedTime { client, .. }| {
+            // The newest one comes first.
+            let of_client = |event: &&SubscriptionEvent| *event.client == *client && event.at <= at;
+            let last = self.known.subscriptions.iter().find(of_client)?;
+            match last.change {
+                SubscriptionChange::Refused(code) => Some((last.at, (client, code))),
+                _ => None,
+            }
+        });
+        refused.collect()
     }
 
     /// True if a gap before this offset was closed from history.

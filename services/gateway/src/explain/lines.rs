@@ -125,8 +125,11 @@ impl EvidenceOfNode {
                     let text = format!("client {client} was refused the channel with code {code}");
                     (text, Some(Reason::SubscribeRefused))
                 }
-                SubscriptionChange::Ended { code, seen } => {
+                SubscriptionChange::Ended { code, seen, not_permitted } => {
                     let how = match code {
+                        Some(code) if *not_permitted => {
+                            format!("with {code}: the settings no longer permit it")
+                        }
                         None => "with its session".to_owned(),
                         Some(0) => "as the client wanted".to_owned(),
                         Some(code) => format!("with {code}"),
@@ -174,7 +177,7 @@ impl EvidenceOfNode {
                 "no subscriber of the channel now: the broker sends it nothing".to_owned(),
                 Some(Reason::NoInterest),
             ),
-            count => (format!("{count} subscribers of the channel now"), None),
+            count => (format!("subscribers of the channel now: {count}"), None),
         };
         lines.push(line(known.now, node, text, reason));
         lines

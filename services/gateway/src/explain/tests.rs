@@ -2,21 +2,26 @@
 
 #![allow(clippy::indexing_slicing, reason = "tests")]
 
+use std::sync::Arc;
+
 use super::{
     answer::{Explanation, Verdict},
     decide::{AskedPublication, Facts},
+    decide_all,
     history::EvidenceOfNode,
+    never_accepted, nothing_published,
+    query::{ExplainQuery, Selection},
     reason::Reason,
 };
 use crate::event_log::{
     event::{
-        EndedSession, GapChange, GapEvent, RecoveryResult, SessionChange, SessionEvent, SubscriptionChange,
-        SubscriptionEvent,
+        EndedSession, FailedPublish, GapChange, GapEvent, RecoveryResult, SessionChange, SessionEvent,
+        SubscriptionChange, SubscriptionEvent,
     },
     query::{KnownSince, LiveSession, LiveSubscription, NodeEvidence},
     trace::{TraceOutcome, TracedDelivery},
 };
-use gorani_broker::Position;
+use gorani_broker::{HistoryPage, Position, Publication};
 
 /// The time of the publication of offset 10.
 const AT: u64 = 100_000;
@@ -42,7 +47,11 @@ fn began(at: u64, client: &str, asked: Option<u64>, top: u64, recovery: Recovery
 }
 
 fn ended(at: u64, client: &str, code: Option<u32>, seen: u64) -> SubscriptionEvent {
-    subscription(at, client, SubscriptionChange::Ended { code, seen: Some(position(seen)) })
+    subscription(
+        at,
+        client,
+        SubscriptionChange::Ended { code, seen: Some(position(seen)), not_permitted: false },
+    )
 }
 
 fn session_end(at: u64, client: &str, code: u16, waiting_bytes: u64, waiting_ms: u64) -> SessionEvent {
@@ -187,10 +196,66 @@ fn without_a_subscription_the_time_tells_whether_there_was_a_connection_or_a_ref
     let refused = |at| vec![subscription(at, "c", SubscriptionChange::Refused(103))];
     assert_eq!(decided(refused(AT - 1), connected(), Vec::new()), Reason::SubscribeRefused);
     assert_eq!(decided(refused(AT + 1), connected(), Vec::new()), Reason::NotSubscribed);
+    let before = vec![session_end(AT - 1, "c", 1000, 0, 0)];
+    assert_eq!(decided(refused(AT - 2), before, Vec::new()), Reason::NotConnected, "its client had gone");
+    let other = vec![session_end(AT - 1, "c", 1000, 0, 0), session_end(AT + 10, "d", 1000, 0, 0)];
+    assert_eq!(
+        decided(refused(AT - 2), other, Vec::new()),
+        Reason::NotSubscribed,
+        "another client was there"
+    );
+    let again = [refused(AT - 9), vec![began(AT - 8, "c", None, 5, RecoveryResult::NotAsked)]].concat();
+    let again = [again, vec![ended(AT - 7, "c", Some(0), 5)]].concat();
+    assert_eq!(decided(again, connected(), Vec::new()), Reason::NotSubscribed, "it was let in, and left");
     let untracked = SubscriptionChange::Began { asked: None, top: None, recovery: RecoveryResult::NotAsked };
     let mut session = live("c", Some(1), 0, "websocket");
     session.subscription = Some(LiveSubscription { seen: None, is_broken: false });
     assert_eq!(decided(vec![subscription(1, "c", untracked)], Vec::new(), vec![session]), Reason::Matched);
+}
+
+#[test]
+fn a_history_knows_that_nothing_was_published_since_a_time_where_its_newest_entry_is_kept_and_older() {
+    let page = |offset: u64, kept: &[(u64, u64)]| HistoryPage {
+        publications: kept
+            .iter()
+            .map(|(offset, time_ms)| {
+                Arc::new(Publication { offset: *offset, time_ms: *time_ms, ..Publication::default() })
+            })
+            .collect(),
+        top: position(offset),
+        ..HistoryPage::default()
+    };
+    let is_known = |page: &HistoryPage, since| never_accepted(page, since).is_some();
+    assert!(is_known(&page(0, &[]), 0), "nothing was ever published");
+    assert!(is_known(&page(7, &[(7, AT), (6, AT - 1)]), AT + 1));
+    assert!(!is_known(&page(7, &[(7, AT), (6, AT - 1)]), AT));
+    assert!(!is_known(&page(7, &[]), AT), "what it kept has left");
+    assert!(!is_known(&page(7, &[(6, AT - 1)]), AT), "the newest one has left");
+    assert!(!is_known(&HistoryPage::default(), AT), "the channel keeps none");
+}
+
+#[test]
+fn a_publish_whose_outcome_is_not_known_is_not_called_refused() {
+    let query = ExplainQuery {
+        channel: "a".to_owned(),
+        user: Some("42".to_owned()),
+        client: None,
+        publications: Selection::Since(AT),
+    };
+    let of = |codes: &[u32], page: &HistoryPage| {
+        let mut node = node("n1");
+        node.known.failures = codes
+            .iter()
+            .map(|code| FailedPublish { at: AT, channel: "a".into(), by_client: false, code: *code })
+            .collect();
+        let facts = Facts { nodes: vec![node], ..Facts::default() };
+        nothing_published(&query, page, &facts).reason
+    };
+    let kept = HistoryPage { top: position(7), ..HistoryPage::default() };
+    assert_eq!(of(&[121], &kept), Reason::Unknown);
+    assert_eq!(of(&[121, 120], &kept), Reason::NotAccepted);
+    let empty = HistoryPage { top: position(0), ..HistoryPage::default() };
+    assert_eq!(of(&[121], &empty), Reason::NotAccepted, "the history knows it");
 }
 
 #[test]
@@ -223,6 +288,25 @@ fn a_subscription_whose_beginning_is_forgotten_has_what_came_after_that() {
         reason(&Facts { nodes: vec![node], ..Facts::default() })
     };
     assert_eq!((of(AT - 1), of(AT + 1)), (Reason::Written, Reason::Unknown));
+}
+
+#[test]
+fn of_a_channel_in_which_nothing_was_published_it_says_so_for_this_epoch_only() {
+    let facts = Facts { nodes: vec![node("n1")], ..Facts::default() };
+    let told = |publications, top| {
+        let user = Some("42".to_owned());
+        let query = ExplainQuery { channel: "a".to_owned(), user, client: None, publications };
+        let page = HistoryPage { top, ..HistoryPage::default() };
+        let (decision, _) = decide_all(&query, &page, &facts);
+        (decision.reason, decision.detail)
+    };
+    let (reason, detail) = told(Selection::Last(3), position(0));
+    assert_eq!(reason, Reason::NotAccepted);
+    assert_eq!(detail, "nothing was published in epoch e, the channel's life until now");
+    let (reason, detail) = told(Selection::Last(3), position(7));
+    assert_eq!((reason, &*detail), (Reason::TooOld, "the history keeps nothing of it"));
+    let (reason, detail) = told(Selection::Offset(8, None), position(7));
+    assert_eq!((reason, &*detail), (Reason::NotAccepted, "the newest offset of epoch e is 7"));
 }
 
 #[test]

@@ -101,6 +101,16 @@ impl Framing {
     pub fn is_text_only(self) -> bool {
         matches!(self, Self::SockJs | Self::SockJsWebSocket { .. })
     }
+
+    /// The compression that was agreed on, for operators.
+    pub fn compression(self) -> &'static str {
+        match self {
+            Self::WebSocketDeflate { .. } | Self::SockJsWebSocket { deflate_window_bits: Some(_) } => {
+                "permessage-deflate"
+            }
+            _ => "identity",
+        }
+    }
 }
 
 /// Level 1 of 9: a push server spends its time on delivery; higher levels gain a few percent on small JSON.

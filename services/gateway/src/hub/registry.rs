@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use actix::{Recipient, dev::SendError};
 use bytes::Bytes;
+use gorani_auth::GrantedBy;
 use gorani_broker::ClientInfo;
 
 pub use self::key::{Generation, SessionKey, SessionMap};
@@ -70,6 +71,8 @@ pub(super) struct ChannelMembership {
     pub(super) presence: bool,
     pub(super) announce: bool,
     is_server_side: bool,
+    /// The step of the check that allowed it.
+    pub(super) by: GrantedBy,
     /// Tells it from earlier and later ones of the same session in the same channel.
     pub(super) generation: Generation,
     /// The broker was asked to enter it into presence, or to publish its join: it is taken back when it leaves.
@@ -228,6 +231,7 @@ impl SessionRegistry {
             presence: request.presence,
             announce: request.announce,
             is_server_side: request.server_side,
+            by: request.by,
             generation,
             is_entered: self.absent.take(key, &request.channel),
         });
@@ -243,6 +247,14 @@ impl SessionRegistry {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Another step of the check allows a subscription from now on.
+    pub fn set_grant(&mut self, key: SessionKey, name: &str, by: GrantedBy) {
+        if let Some(membership) = self.sessions.get_mut(&key).and_then(|session| session.membership_mut(name))
+        {
+            membership.by = by;
         }
     }
 

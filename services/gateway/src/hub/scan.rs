@@ -6,6 +6,7 @@
 pub mod detail;
 pub mod evidence;
 mod page;
+pub mod permissions;
 
 use std::{cell::RefCell, ops::Bound, rc::Rc, sync::Arc};
 
@@ -18,11 +19,13 @@ use self::{
     detail::DetailRequest,
     evidence::answer_query,
     page::{ENTRY_BYTES, Scan, ScanNames, ScanSource},
+    permissions::NotPermitted,
 };
 use super::{Hub, registry::SessionEntry};
 use crate::{
     event_log::query::{EventAnswer, EventQuery},
     metrics::TrafficCounters,
+    session::shared::policy::Policy,
 };
 
 /// The description of a connection in the API.
@@ -73,6 +76,13 @@ pub enum ScanRequest {
     },
     /// More than the API tells, for operators.
     Detail(DetailRequest),
+    /// The subscriptions that a policy does not permit.
+    NotPermitted {
+        /// The policy.
+        policy: Arc<Policy>,
+        /// Receives the answer.
+        answer: oneshot::Sender<NotPermitted>,
+    },
     /// The events of the worker.
     Events {
         /// The query.
@@ -99,6 +109,9 @@ impl ScanRequest {
                 let _ = answer.send(hub.borrow().subscribers(&channel).unwrap_or_default());
             }
             Self::Detail(request) => request.answer(&hub, &traffic).await,
+            Self::NotPermitted { policy, answer } => {
+                permissions::answer(&policy, &hub, &traffic, answer).await
+            }
             Self::Events { query, answer } => answer_query(&query, &hub, &traffic, answer).await,
         }
     }

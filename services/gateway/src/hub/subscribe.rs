@@ -174,11 +174,12 @@ impl Subscriptions {
         }
     }
 
-    /// Ends a subscription, with this code; 0: its client left.
-    pub fn unsubscribe(&self, key: SessionKey, channel: &str, code: u32) {
+    /// Ends a subscription.
+    pub fn unsubscribe(&self, key: SessionKey, channel: &str, why: Unsubscribed) {
         let removed = self.leave(key, channel);
         if let Some((channel, seen)) = removed {
-            let ended = SubscriptionChange::Ended { code: Some(code), seen };
+            let not_permitted = why == Unsubscribed::NOT_PERMITTED;
+            let ended = SubscriptionChange::Ended { code: Some(why.code), seen, not_permitted };
             self.hub.borrow_mut().note_subscription(key, &channel, ended);
         }
     }
@@ -199,6 +200,7 @@ impl Subscriptions {
         let ended = SubscriptionChange::Ended {
             code: Some(Unsubscribed::INSUFFICIENT_STATE.code),
             seen: removed.seen.clone(),
+            not_permitted: false,
         };
         self.hub.borrow_mut().note_subscription(key, &removed.channel, ended);
         if !removed.presence || !removed.is_entered {

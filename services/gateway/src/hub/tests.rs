@@ -45,7 +45,6 @@ impl Handler<Signal> for Mailbox {
     }
 }
 
-/// A session of the test.
 pub(super) struct Client {
     pub(super) key: SessionKey,
     outbox: Outbox,
@@ -85,6 +84,7 @@ impl Client {
             announce: false,
             join_leave: false,
             server_side: false,
+            by: gorani_auth::GrantedBy::Options,
             format: SubscriptionFormat::OfSession,
         }
     }

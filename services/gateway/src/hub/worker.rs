@@ -175,7 +175,7 @@ impl Worker {
         self.user_limit.release(key);
         let removed = self.hub_mut().leave_all(key);
         for removed in removed {
-            let ended = SubscriptionChange::Ended { code: None, seen: removed.seen.clone() };
+            let ended = SubscriptionChange::ended_with_session(removed.seen.clone());
             self.hub_mut().note_subscription(key, &removed.channel, ended);
             self.subscriptions.publish_leave(key, removed);
         }

@@ -90,6 +90,9 @@ const RECOVERY_OUTCOMES: [&str; 5] = ["recovered", "too_old", "epoch", "too_many
 /// Codes of ends of subscriptions, in the order of their columns.
 const UNSUBSCRIBE_CODES: [u32; 4] = [0, 2000, 2500, 2501];
 
+/// The columns after them: other codes, and those that a reload ended with 2500, which is no gap.
+const OTHER_UNSUBSCRIBES: [&str; 2] = ["other", "not_permitted"];
+
 /// Why a token is refused, in the order of its columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenRefusal {
@@ -163,8 +166,10 @@ impl CommandMetrics {
     /// `sdks`: names of clients that have a value of their own, some with the beginning of a version: `js/5`.
     fn new(namespaces: &Namespaces, sdks: &[String]) -> Self {
         let one_row: Arc<[Cow<'static, str>]> = values(&[""]).into();
-        let unsubscribes =
-            UNSUBSCRIBE_CODES.iter().map(|code| Cow::from(code.to_string())).chain([Cow::from("other")]);
+        let unsubscribes = UNSUBSCRIBE_CODES
+            .iter()
+            .map(|code| Cow::from(code.to_string()))
+            .chain(values(&OTHER_UNSUBSCRIBES));
         Self {
             subscribes: CounterTable::new(
                 [namespaces.label(), "result"],
@@ -229,6 +234,11 @@ impl CommandMetrics {
     pub fn count_unsubscribe(&self, code: u32) {
         let known = UNSUBSCRIBE_CODES.iter().position(|known| *known == code);
         self.unsubscribes.add(0, known.unwrap_or(UNSUBSCRIBE_CODES.len()), 1);
+    }
+
+    /// A reload ended a subscription that the settings no longer permit.
+    pub fn count_not_permitted(&self) {
+        self.unsubscribes.add(0, UNSUBSCRIBE_CODES.len() + 1, 1);
     }
 
     /// A command was answered with an error.

@@ -15,11 +15,12 @@ pub mod inspector;
 mod membership;
 mod own_address;
 mod peers;
+pub mod permission_count;
 pub mod presence;
 mod queries;
 mod rpc;
+mod sampled_traces;
 pub mod secret;
-pub mod subscription_count;
 pub mod traces;
 pub mod versions;
 
@@ -40,6 +41,7 @@ use self::{
     membership::{MembershipChange, NodeDescription},
     own_address::Addresses,
     peers::{ClusterInbox, Peers},
+    sampled_traces::SampledTraces,
 };
 use super::workers::Workers;
 use crate::{
@@ -99,6 +101,8 @@ pub struct ClusterMember {
     workers: Arc<Workers>,
     /// Scans of the workers that may be under way.
     scans: Semaphore,
+    /// Traces that sampled contexts of backends have begun here.
+    sampled_traces: SampledTraces,
     reads: Arc<HistoryReads>,
     metrics: Arc<Metrics>,
     tasks: Tasks,
@@ -126,6 +130,7 @@ impl ClusterMember {
         let (peers, mail) = Peers::new(id.clone(), settings.cluster.lease, PRESENCE_TTL, metrics.clone());
         let cluster = Arc::new(Self {
             scans: Semaphore::new(SCANS_AT_A_TIME),
+            sampled_traces: SampledTraces::default(),
             id,
             started,
             settings: settings.cluster.clone(),
@@ -210,7 +215,7 @@ impl ClusterMember {
 
     /// Names the nodes whose settings differ, once for each change.
     fn tell_drift(&self, members: &Arc<[Member]>) {
-        let Some(differing) = self.drift.compare(members) else { return };
+        let Some(differing) = self.drift.compare(&self.id, members) else { return };
         self.metrics.reload.differing_nodes.set(i64::try_from(differing.len()).unwrap_or(i64::MAX));
         if differing.is_empty() {
             tracing::info!("settings are equal on all nodes");

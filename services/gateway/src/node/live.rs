@@ -14,7 +14,11 @@ use crate::{
     proxy::routes::routes,
     proxy_call::ProxyCounts,
     refusal_log::RefusalLog,
-    session::shared::{current_policy::CurrentPolicy, policy::Policy},
+    session::shared::{
+        api_key_uses::{ApiKeyUses, NotedApiKeys},
+        current_policy::CurrentPolicy,
+        policy::Policy,
+    },
     settings::{ReloadReport, Settings, SettingsError},
 };
 
@@ -48,10 +52,20 @@ pub struct LastReload {
     pub message: String,
 }
 
-/// A reload that is asked for.
-pub struct ReloadRequest {
+/// The parts of a reload that are carried out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadMode {
     /// True if nothing is to change.
     pub dry_run: bool,
+    /// True if subscriptions end that the settings no longer permit. No signal and no watched file asks for that.
+    #[serde(default)]
+    pub enforce: bool,
+}
+
+/// A reload that is asked for.
+pub struct ReloadRequest {
+    /// The parts of it that are carried out.
+    pub mode: ReloadMode,
     /// Gets the report, or why nothing was changed.
     pub answer: oneshot::Sender<Result<ReloadReport, String>>,
 }
@@ -95,18 +109,30 @@ impl LiveSettings {
     /// # Errors
     /// They are refused, and nothing has changed.
     pub fn apply_settings(&self, next: Settings) -> Result<(), SettingsError> {
-        let before = self.policy.get();
-        let mut policy = first_policy(&next, &self.policy.node_id, before.counts.clone())?;
-        policy.tokens = before.tokens.renewed(&next.token).map_err(|error| refused("token", &error))?;
-        policy.proxy_counts = before.proxy_counts.clone();
-        policy.node_name = before.node_name.clone();
-        policy.key_wanted = before.key_wanted.clone();
-        policy.log = before.log.clone();
+        let policy = self.policy_of(&next)?;
         (self.on_applied)(&next);
         self.policy.replace(policy);
         self.metrics.reload.running(&next.fingerprint());
         *self.running.write() = Arc::new(next);
         Ok(())
+    }
+
+    /// The policy that such settings make. It is not in place.
+    ///
+    /// # Errors
+    /// They are refused.
+    pub fn policy_of(&self, next: &Settings) -> Result<Policy, SettingsError> {
+        let before = self.policy.get();
+        let mut policy = first_policy(next, &self.policy.node_id, before.counts.clone())?;
+        policy.tokens = before.tokens.renewed(&next.token).map_err(|error| refused("token", &error))?;
+        let keys = &self.running().api.keys;
+        policy.api_keys.uses = ApiKeyUses::new(&next.api.keys, (keys, &before.api_keys.uses));
+        policy.proxy_counts = before.proxy_counts.clone();
+        policy.node_name = before.node_name.clone();
+        policy.key_wanted = before.key_wanted.clone();
+        policy.log = before.log.clone();
+        policy.command_log = before.command_log.clone();
+        Ok(policy)
     }
 
     /// Takes note of a reload that was carried out or refused.
@@ -143,10 +169,10 @@ impl LiveSettings {
     ///
     /// # Errors
     /// Nothing has changed.
-    pub async fn reload(&self, dry_run: bool) -> Result<ReloadReport, ReloadFailed> {
+    pub async fn reload(&self, mode: ReloadMode) -> Result<ReloadReport, ReloadFailed> {
         let reloads = self.reloads.get().ok_or(ReloadFailed::NotAvailable)?;
         let (answer, answered) = oneshot::channel();
-        reloads.try_send(ReloadRequest { dry_run, answer }).map_err(|error| match error {
+        reloads.try_send(ReloadRequest { mode, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ReloadFailed::Busy,
             mpsc::error::TrySendError::Closed(_) => ReloadFailed::NotAvailable,
         })?;
@@ -166,7 +192,10 @@ pub(super) fn first_policy(
     Ok(Policy {
         tokens: TokenVerifier::new(&settings.token).map_err(|error| refused("token", &error))?,
         rules: settings.channel.rules().map_err(|error| refused("channel", &error))?,
-        api_keys: ApiKeys::new(settings.api.keys.clone()).map_err(|error| refused("api.keys", &error))?,
+        api_keys: NotedApiKeys {
+            keys: ApiKeys::new(settings.api.keys.clone()).map_err(|error| refused("api.keys", &error))?,
+            uses: ApiKeyUses::new(&settings.api.keys, (&[], &ApiKeyUses::default())),
+        },
         origins: Origins::new(&settings.client.allowed_origins)
             .map_err(|error| refused("client.allowed_origins", &error))?,
         proxies: routes(settings),
@@ -181,6 +210,7 @@ pub(super) fn first_policy(
         key_wanted: Arc::default(),
         counts,
         log: Arc::new(RefusalLog::default()),
+        command_log: Arc::default(),
         replaced_by: OnceLock::new(),
     })
 }

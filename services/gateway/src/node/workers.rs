@@ -23,6 +23,7 @@ use crate::{
     memory::MemoryBudget,
     metrics::Metrics,
     proxy::ProxyPool,
+    session::shared::enforcement::CurrentEnforcement,
     session_command::SessionCommand,
     settings::Settings,
     tasks::Tasks,
@@ -46,6 +47,8 @@ pub struct Workers {
     metrics: Arc<Metrics>,
     memory: Arc<MemoryBudget>,
     proxies: Arc<ProxyPool>,
+    /// The end of subscriptions that the settings no longer permit, while it is under way.
+    pub enforcement: CurrentEnforcement,
     pub(super) tasks: Tasks,
     deflate_threshold_bytes: usize,
     /// The events of the node; its sizes are divided among so many workers.
@@ -84,6 +87,7 @@ impl Workers {
             metrics,
             memory,
             proxies,
+            enforcement: CurrentEnforcement::default(),
             tasks,
             deflate_threshold_bytes: settings.websocket.compression_threshold_bytes,
             events: NodeEventLog::new(settings.event_log.sizes()),
@@ -132,6 +136,8 @@ impl Workers {
 
     /// Has all workers end their sessions, spread over so long.
     pub async fn drain(&self, over: Duration) {
+        // All sessions end, and subscribe elsewhere by the rules.
+        self.enforcement.stop();
         let inboxes = self.inboxes();
         hand_over(inboxes.iter().map(|inbox| inbox.drain(over))).await;
     }

@@ -15,12 +15,17 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::effects::effects;
+use self::effects::{Fate, effects};
 use super::tls::{Certificates, TlsError};
 use crate::{
     hooks::deliver::ReadHookFiles,
-    node::{Node, live::ReloadRequest},
+    node::{
+        Node,
+        cluster::permission_count::NotPermittedOfNode,
+        live::{ReloadMode, ReloadRequest},
+    },
     proxy::{ProxyFilesError, pool::ReadProxyFiles},
+    session::shared::{api_key_uses::ApiKeyUses, policy::Policy},
     settings::{
         ReloadReport, Settings, SettingsError,
         reload_report::{NewCertificate, differences},
@@ -87,11 +92,16 @@ impl Reloader {
             let intervals = self.node.live.running().settings.clone();
             tokio::select! {
                 signal = signals.recv(), if is_signalled => match signal {
-                    Some(()) => drop(self.reload_and_log().await),
+                    Some(()) => {
+                        let began = Instant::now();
+                        let is_done = self.reload_and_log(ReloadMode::default()).await.is_ok();
+                        self.node.cluster.note_signal("reload", is_done, began.elapsed());
+                    }
                     None => is_signalled = false,
                 },
-                Some(ReloadRequest { dry_run, answer }) = requests.recv() => {
-                    let report = if dry_run { self.dry_run().await } else { self.reload_and_log().await };
+                Some(ReloadRequest { mode, answer }) = requests.recv() => {
+                    let report =
+                        if mode.dry_run { self.dry_run(mode).await } else { self.reload_and_log(mode).await };
                     // Whoever asked may have gone meanwhile.
                     let _ = answer.send(report.map_err(|error| error.to_string()));
                 }
@@ -107,8 +117,8 @@ impl Reloader {
         }
     }
 
-    async fn reload_and_log(&mut self) -> Result<ReloadReport, ReloadError> {
-        let result = self.reload().await;
+    async fn reload_and_log(&mut self, mode: ReloadMode) -> Result<ReloadReport, ReloadError> {
+        let result = self.reload(mode).await;
         self.node.metrics.reload.count(result.is_ok());
         self.node.live.reloaded(result.as_ref().map_err(ToString::to_string));
         match &result {
@@ -121,11 +131,15 @@ impl Reloader {
         result
     }
 
-    async fn reload(&mut self) -> Result<ReloadReport, ReloadError> {
+    async fn reload(&mut self, mode: ReloadMode) -> Result<ReloadReport, ReloadError> {
         let read = self.read().await?;
-        let before = self.node.live.running();
-        let mut report = self.report(&before, &read, false).await;
+        let (before, keys_of) = (self.node.live.running(), self.node.policy.get());
+        let mut report = report(&before, &read, mode);
         report.certificates = self.apply(read, &before)?;
+        // After that, so that nobody subscribes by the settings before and is not counted.
+        let policy = self.node.policy.get();
+        let uses = &keys_of.api_keys.uses;
+        self.add_effects(&mut report, (&before, &self.node.live.running()), (&policy, uses), mode).await;
         if drops_secret(&before.token, &self.node.live.running().token) {
             tracing::warn!(
                 "the token secret was replaced and is not in token.hmac_secret_previous; tokens signed by it are refused from now on"
@@ -134,11 +148,44 @@ impl Reloader {
         Ok(report)
     }
 
-    async fn dry_run(&self) -> Result<ReloadReport, ReloadError> {
+    async fn dry_run(&self, mode: ReloadMode) -> Result<ReloadReport, ReloadError> {
         let read = self.read().await?;
-        let mut report = self.report(&self.node.live.running(), &read, true).await;
+        let before = self.node.live.running();
+        let mut report = report(&before, &read, mode);
         report.certificates = certificates(self.certificates.differing_from(&read.certificates));
+        let (policy, keys_of) = (Arc::new(self.node.live.policy_of(&read.merged)?), self.node.policy.get());
+        let uses = &keys_of.api_keys.uses;
+        self.add_effects(&mut report, (&before, &read.merged), (&policy, uses), mode).await;
         Ok(report)
+    }
+
+    /// Counts the subscriptions that the policy does not permit, says what becomes of them, and has them ended if that is wanted.
+    async fn add_effects(
+        &self,
+        report: &mut ReloadReport,
+        (before, after): (&Settings, &Settings),
+        (policy, uses): (&Arc<Policy>, &ApiKeyUses),
+        mode: ReloadMode,
+    ) {
+        let found = match self.node.cluster.not_permitted(policy).await {
+            Ok(found) => Some(found),
+            Err(error) => {
+                tracing::warn!(%error, "subscriptions that the settings no longer permit were not counted");
+                None
+            }
+        };
+        let fate = match mode {
+            ReloadMode { enforce: true, dry_run: true } => Fate::WouldEnd,
+            ReloadMode { enforce: true, dry_run: false } if found.is_some() => Fate::End,
+            _ => Fate::Stay,
+        };
+        let counts = found.as_ref().map(NotPermittedOfNode::by_namespace);
+        report.effects = effects(before, after, counts, fate, uses);
+        report.not_permitted = found.as_ref().map(NotPermittedOfNode::count);
+        report.enforced = fate == Fate::End;
+        if let Some(found) = found.filter(|_| fate == Fate::End) {
+            self.node.cluster.end_not_permitted(found);
+        }
     }
 
     /// Reads all of it, and checks that the node can run with the live ones.
@@ -162,17 +209,6 @@ impl Reloader {
             })
         };
         tokio::task::spawn_blocking(read).await?
-    }
-
-    async fn report(&self, before: &Settings, read: &CheckedSettings, dry_run: bool) -> ReloadReport {
-        ReloadReport {
-            dry_run,
-            fingerprint: read.merged.fingerprint(),
-            live: differences(before, &read.merged),
-            restart: differences(&read.merged, &read.loaded),
-            certificates: Vec::new(),
-            effects: effects(&self.node, before, &read.merged).await,
-        }
     }
 
     /// Puts in place what was read. What can fail comes first.
@@ -223,7 +259,7 @@ impl Reloader {
         {
             return Err(error);
         }
-        self.reload_and_log().await.map(drop)
+        self.reload_and_log(ReloadMode::default()).await.map(drop)
     }
 
     fn replace_certificates(&self, read: &Certificates) -> Vec<NewCertificate> {
@@ -242,6 +278,17 @@ impl Reloader {
                 tracing::error!(%error, "certificates not renewed; the listeners go on with those before")
             }
         }
+    }
+}
+
+/// The report without its effects.
+fn report(before: &Settings, read: &CheckedSettings, mode: ReloadMode) -> ReloadReport {
+    ReloadReport {
+        dry_run: mode.dry_run,
+        fingerprint: read.merged.fingerprint(),
+        live: differences(before, &read.merged),
+        restart: differences(&read.merged, &read.loaded),
+        ..ReloadReport::default()
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
+use gorani_auth::GrantedBy;
 use gorani_broker::{
     ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
     queue::{DeliveryId, QueueDelivery},
@@ -44,6 +45,8 @@ pub struct SubscribeParams {
     pub join_leave: bool,
     /// True if the server made it: its client did not ask for it.
     pub server_side: bool,
+    /// The step of the check that allowed it.
+    pub by: GrantedBy,
     /// The format in which it shows the channel's messages.
     pub format: SubscriptionFormat,
 }
@@ -114,6 +117,8 @@ pub enum Action {
     Release(Arc<str>),
     /// Show the messages of a channel in this way from now on.
     SetFormat(Arc<str>, SubscriptionFormat),
+    /// From now on this step of the check allows the subscription to a channel.
+    SetGrant(Arc<str>, GrantedBy),
     /// Send the session publications of a channel, with the permit for them if they are large, and let held back events follow.
     Replay(Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>),
     /// Leave a channel, as the client wants.

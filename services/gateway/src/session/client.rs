@@ -211,7 +211,7 @@ impl ClientSession {
             Refused::Error(error) => self.refuse(id, error, actions),
             // What a backend refuses, or is not there to answer, is no fault of the client.
             Refused::Backend(ProxyError { code, message, temporary }) => {
-                self.policy.counts.count_error(self.command, code);
+                self.count_refused(id, code);
                 let form = self.traits.form;
                 actions.reply(form, |out| form.reply_error(id, code, &message, temporary, out));
             }
@@ -228,7 +228,7 @@ impl ClientSession {
 
     /// Answers a command with an error. A client with too many errors is disconnected.
     fn refuse(&mut self, id: u32, error: ErrorCode, actions: &mut Actions) {
-        self.policy.counts.count_error(self.command, error.code);
+        self.count_refused(id, error.code);
         let form = self.traits.form;
         actions.reply(form, |out| form.reply_error(id, error.code, error.message, error.temporary, out));
         self.errors += 1;
@@ -282,6 +282,7 @@ impl Session for ClientSession {
             Signal::EpochEnded(ended) => self.epoch_ended(*ended, now),
             Signal::Ping(answer) => self.ping_now(answer, now, actions),
             Signal::Describe(answer) => answer.give(self.detail(now)),
+            Signal::CheckPermission(check) => self.check_permission(&check, actions),
             Signal::Command(command) if command.concerns_session(self.traits.emulation.as_deref()) => {
                 self.run_backend_command(&command, now, actions);
             }

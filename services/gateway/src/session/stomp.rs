@@ -7,7 +7,7 @@
 //! - `connect`: the first frame and who may send it.
 //! - `destination`: what the destinations name.
 //! - `input`: frames in order; `subscriptions`, `consumer`, `send`, `rpc`: what clients ask for.
-//! - `answers`: what follows from answers of the backend; `failure`: what an ERROR says.
+//! - `answers`: what follows from answers of the backend; `signals`: from its commands and reloads; `failure`: what an ERROR says.
 //!
 //! The session is made of these, which do not know it:
 //! - `state`: what it holds: subscriptions, with what they missed and what is to be acknowledged, and deadlines.
@@ -24,13 +24,14 @@ mod receipts;
 mod rpc;
 mod rpc_call;
 mod send;
+mod signals;
 mod state;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod transactions;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::BytesMut;
 use gorani_protocol::stomp::{StompCommand, StompDecoder, StompFrame, StompLimits, Version, encode};
@@ -44,19 +45,18 @@ use self::{
     transactions::Transactions,
 };
 use crate::{
-    disconnect::{Disconnect, Unsubscribed},
+    disconnect::Disconnect,
     format::message_headers::FrameStyle,
     session::{
         Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket, session_methods,
         shared::{
-            deadlines::{end_of, has_expired, is_due},
+            deadlines::is_due,
             input_budget::InputBudget,
             login_limit::LoginLimit,
             policy::{ClientIdentity, Policy},
             proxied::SessionCalls,
         },
     },
-    session_command::SessionCommand,
     settings::StompSettings,
 };
 
@@ -199,35 +199,6 @@ impl StompSession {
         self.end(failure.disconnect, actions);
     }
 
-    /// A backend has something done to the client.
-    fn run_backend_command(&mut self, command: &SessionCommand, now: Now, actions: &mut Actions) {
-        if !command.concerns_session(None) {
-            return;
-        }
-        match command {
-            SessionCommand::Disconnect { disconnect, .. } => {
-                self.fail(Failure::of_disconnect(disconnect.clone()), actions);
-            }
-            SessionCommand::Unsubscribe { channel, .. } => {
-                self.lose(channel, Unsubscribed::SERVER.reason, actions);
-            }
-            // STOMP has no frame for a subscription that the client did not ask for.
-            SessionCommand::Subscribe { subscribe, .. } => {
-                tracing::info!(
-                    channel = subscribe.channel,
-                    "server-side subscribe of a STOMP client ignored"
-                );
-            }
-            SessionCommand::Refresh { expired, expire_at, info, .. } => {
-                if *expired || has_expired(*expire_at, now) {
-                    return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
-                }
-                self.identity.renew_info(info);
-                self.clock.expires = end_of(*expire_at, Duration::ZERO, now);
-            }
-        }
-    }
-
     /// Does what is due: heart-beats, pings, expiry, the end. `docs/protocols/stomp.md` §2.12, §3 and §10.5.
     pub(super) fn timer(&mut self, now: Now, actions: &mut Actions) {
         if is_due(self.clock.leave_by, now) {
@@ -296,6 +267,7 @@ impl Session for StompSession {
             }
             Signal::EpochEnded(_) | Signal::Ping(_) | Signal::Describe(_) => {} // Messages carry their epoch.
             Signal::Command(command) => self.run_backend_command(&command, now, actions),
+            Signal::CheckPermission(check) => self.check_permission(&check, actions),
         }
     }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -20,12 +20,18 @@ use serde_json::Value;
 use super::{
     Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
     shared::{
+        enforcement::{Enforcement, PermissionCheck},
         login_limit::{Credential, LoginLimit},
         policy::Policy,
     },
 };
 use crate::{
     disconnect::Disconnect,
+    event_log::{
+        commands::CommandLog,
+        event::CommandEvent,
+        query::{UserEventQuery, UserEvents},
+    },
     session_command::{ServerSubscribe, SessionCommand, SessionTarget},
     settings::ClientSettings,
 };
@@ -34,8 +40,31 @@ pub(in crate::session) const SECRET: &str = "secret-of-the-tests-long-enough-for
 /// The time at which a session under test begins, in Unix seconds.
 pub(in crate::session) const START_S: u64 = 1_800_000_000;
 
+/// The noted commands of a user in order: the name, the channel or method, and the code, 0 for none.
+pub(in crate::session) fn followed(log: &CommandLog, user: &str) -> Vec<String> {
+    let query = UserEventQuery {
+        user: user.to_owned(),
+        channel: None,
+        since: 0,
+        seen: BTreeMap::new(),
+        until: u64::MAX,
+        limit: 100,
+        commands: true,
+        is_first: true,
+    };
+    let text = |event: &CommandEvent| {
+        let named = event.channel.as_deref().or(event.method.as_deref()).unwrap_or_default();
+        format!("{} {named} {}", event.command, event.code.unwrap_or_default())
+    };
+    let mut events = UserEvents::default();
+    log.add_to(&mut events, &query);
+    let mut all: Vec<String> = events.commands.iter().map(text).collect();
+    all.sort_unstable();
+    all
+}
+
 /// The policy of these namespaces: a list, as in the settings.
-pub(in crate::session) fn policy(namespaces: Value, settings: ClientSettings) -> Arc<Policy> {
+pub(crate) fn policy(namespaces: Value, settings: ClientSettings) -> Arc<Policy> {
     let channels = serde_json::json!({"defaults": {}, "namespaces": namespaces});
     // Without leeway, so that times are judged to the second.
     let tokens =
@@ -56,6 +85,7 @@ pub(in crate::session) fn policy(namespaces: Value, settings: ClientSettings) ->
         call_grace: Duration::from_secs(5),
         key_wanted: Default::default(),
         log: Default::default(),
+        command_log: Default::default(),
         counts: Default::default(),
     })
 }
@@ -142,6 +172,12 @@ impl Signal {
             expire_at,
             info: Default::default(),
         })
+    }
+
+    /// The check of a subscription that a reload has found not to be permitted.
+    pub(crate) fn check_permission(channel: &str, enforcement: &Arc<Enforcement>) -> Self {
+        let (channel, enforcement) = (channel.into(), enforcement.clone());
+        Self::CheckPermission(Box::new(PermissionCheck { channel, enforcement }))
     }
 
     fn of(command: SessionCommand) -> Self {

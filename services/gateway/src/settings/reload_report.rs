@@ -38,6 +38,10 @@ pub struct ReloadReport {
     pub certificates: Vec<NewCertificate>,
     /// The effects on those who are there, a sentence each.
     pub effects: Vec<String>,
+    /// Subscriptions of this node that the settings do not permit; absent where a worker did not answer in time.
+    pub not_permitted: Option<u64>,
+    /// True if these end now.
+    pub enforced: bool,
 }
 
 /// A certificate that takes the place of another one.
@@ -75,7 +79,7 @@ impl fmt::Display for SettingChange {
 impl fmt::Display for ReloadReport {
     /// A page for a terminal.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dry_run, fingerprint, live, restart, certificates, effects } = self;
+        let Self { dry_run, fingerprint, live, restart, certificates, effects, .. } = self;
         let done = if *dry_run { "would be put in place" } else { "put in place" };
         if live.is_empty() && restart.is_empty() && certificates.is_empty() {
             writeln!(formatter, "nothing differs from what the node runs with")?;

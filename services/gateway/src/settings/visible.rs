@@ -78,6 +78,7 @@ const VISIBLE: &[&str] = &[
     "channel.defaults.subscribe_proxy_enabled",
     "channel.defaults.subscribe_proxy_name",
     "channel.defaults.trace_context",
+    "channel.defaults.trace_sampled",
     "channel.namespaces",
     "client.allow_anonymous",
     "client.allowed_origins",
@@ -237,8 +238,7 @@ pub struct VisibleSetting {
 
 /// The settings that may be seen, by name.
 pub fn visible(settings: &Settings) -> Vec<VisibleSetting> {
-    let set_by_environment: Vec<String> =
-        environment().unwrap_or_default().keys().filter_map(|name| setting_of(name)).collect();
+    let set_by_environment = set_by_environment();
     let (values, defaults) = (flat(settings), flat(&Settings::default()));
     let source = |name: &str, value: &Value| {
         if set_by_environment.iter().any(|key| key == name) {
@@ -265,6 +265,11 @@ pub fn visible(settings: &Settings) -> Vec<VisibleSetting> {
     let mut all: Vec<_> = seen.chain(secret).collect();
     all.sort_by(|one, other| one.name.cmp(&other.name));
     all
+}
+
+/// The keys of the settings that variables of this process have set.
+pub fn set_by_environment() -> Vec<String> {
+    environment().unwrap_or_default().keys().filter_map(|name| setting_of(name)).collect()
 }
 
 /// The text that is shown for a secret.

@@ -25,13 +25,22 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// The namespace of channels without one, as the settings call it.
 const WITHOUT_NAMESPACE: &str = "without_namespace";
 
+/// The context of a request; `None` without one, or where it cannot be read.
+pub fn context_of(headers: &HeaderMap) -> Option<TraceContext> {
+    let parent = headers.get(TRACEPARENT_HEADER)?;
+    let state = headers.get(TRACESTATE).map_or(&b""[..], HeaderValue::as_bytes);
+    TraceContext::parse(parent.as_bytes(), state)
+}
+
+/// The context that a publisher put into the tags of a publication.
+pub fn context_in_tags(tags: &[(String, String)]) -> Option<TraceContext> {
+    let (_, parent) = tags.iter().find(|(name, _)| name == TRACEPARENT)?;
+    TraceContext::parse(parent.as_bytes(), b"")
+}
+
 /// Begins the span of a request, under the one of its `traceparent`. `None`: it is not sampled.
 pub fn begin_request(tracer: &Arc<Tracer>, headers: &HeaderMap) -> Option<Span> {
-    let parent = headers.get(TRACEPARENT_HEADER).and_then(|value| {
-        let state = headers.get(TRACESTATE).map_or(&b""[..], HeaderValue::as_bytes);
-        TraceContext::parse(value.as_bytes(), state)
-    });
-    let mut span = tracer.begin(SpanKind::Server, parent.as_ref())?;
+    let mut span = tracer.begin(SpanKind::Server, context_of(headers).as_ref())?;
     // The name of one whose body does not come.
     span.name("POST /api");
     Some(span)
@@ -60,8 +69,7 @@ pub fn begin_publish(
     source: &'static str,
 ) -> Option<Span> {
     let of_call = publication.trace.take();
-    let tagged = publication.tags.iter().find(|(name, _)| name == TRACEPARENT);
-    let tagged = tagged.and_then(|(_, value)| TraceContext::parse(value.as_bytes(), b""));
+    let tagged = context_in_tags(&publication.tags);
     let mut span = match (&of_call, &tagged) {
         (Some(parent), _) => tracer.child(SpanKind::Producer, parent),
         (None, Some(parent)) if source == "api" => tracer.begin(SpanKind::Producer, Some(parent))?,

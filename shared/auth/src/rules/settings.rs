@@ -297,6 +297,8 @@ channel_options! {
     allow_user_limited_channels: bool,
     /// The way in which subscribers get the trace of a publication that is sampled.
     trace_context: TraceContextDelivery,
+    /// A publication of a backend whose `traceparent` is sampled is traced, as one with `"trace": true` is.
+    trace_sampled: bool,
     }
     recovery {
     /// Every subscription keeps its position, so that a gap is noticed. Not written: as `force_recovery` and `allow_positioning`.

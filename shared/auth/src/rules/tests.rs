@@ -21,6 +21,16 @@ fn rules(options: ChannelOptions) -> ChannelRules {
     .unwrap()
 }
 
+/// Rules whose channels without a namespace are open to users, to anonymous clients as well, or to the users in their names.
+fn that_permit(for_client: bool, for_anonymous: bool, user_limited: bool) -> ChannelRules {
+    rules(ChannelOptions {
+        allow_subscribe_for_client: for_client,
+        allow_subscribe_for_anonymous: for_anonymous,
+        allow_user_limited_channels: user_limited,
+        ..ChannelOptions::default()
+    })
+}
+
 fn with_history() -> ChannelOptions {
     ChannelOptions {
         history_size: 10,
@@ -47,12 +57,7 @@ fn switches<const N: usize>() -> impl Iterator<Item = [bool; N]> {
 #[test]
 fn the_whole_matrix_of_subscribing_without_a_token() {
     for [for_client, for_anonymous, user_limited] in switches() {
-        let rules = rules(ChannelOptions {
-            allow_subscribe_for_client: for_client,
-            allow_subscribe_for_anonymous: for_anonymous,
-            allow_user_limited_channels: user_limited,
-            ..ChannelOptions::default()
-        });
+        let rules = that_permit(for_client, for_anonymous, user_limited);
         let by_options = |allowed: bool| if allowed { Ok(GrantedBy::Options) } else { Err(DENIED) };
         let listed = if user_limited { Ok(GrantedBy::UserLimited) } else { by_options(for_client) };
         for (channel, user, expected) in [
@@ -328,6 +333,20 @@ fn a_connection_token_opens_its_channels_if_they_exist() {
 }
 
 #[test]
+fn contexts_are_looked_for_where_some_channels_are_traced_by_them() {
+    let traced = ChannelOptions { trace_sampled: true, ..ChannelOptions::default() };
+    let of = |defaults, options| {
+        let namespaces =
+            vec![NamespaceSettings { name: "a".to_owned(), options, ..NamespaceSettings::default() }];
+        let settings: ChannelSettings =
+            ChannelSettings::<()> { defaults, namespaces, ..ChannelSettings::default() };
+        settings.rules().unwrap().traces_sampled()
+    };
+    let off = ChannelOptions::default();
+    assert_eq!([of(off, off), of(off, traced), of(traced, off)], [false, true, true]);
+}
+
+#[test]
 fn every_denial_has_its_code() {
     for (denied, code) in [
         (Denied::UnknownChannel, 102),
@@ -337,5 +356,32 @@ fn every_denial_has_its_code() {
         (Denied::TokenExpired, 109),
     ] {
         assert_eq!(denied.code(), code, "{denied}");
+    }
+}
+
+#[test]
+fn what_the_rules_granted_goes_on_while_any_of_them_permits_it_and_what_was_signed_while_its_channel_exists()
+{
+    for [for_client, for_anonymous, user_limited] in switches() {
+        let rules = that_permit(for_client, for_anonymous, user_limited);
+        for (channel, user) in [
+            ("news", "42"),
+            ("news", ""),
+            ("news#42", "42"),
+            ("news#42", "43"),
+            ("$news", "42"),
+            ("nowhere:1", "42"),
+        ] {
+            let would_begin = subscribe(&rules, channel, user).is_ok();
+            let exists = channel != "nowhere:1";
+            for (by, expected) in [
+                (GrantedBy::Options, would_begin),
+                (GrantedBy::UserLimited, would_begin),
+                (GrantedBy::SubscriptionToken, exists),
+                (GrantedBy::ConnectionToken, exists),
+            ] {
+                assert_eq!(rules.still_permits(channel, user, by), expected, "{channel} {user:?} {by:?}");
+            }
+        }
     }
 }

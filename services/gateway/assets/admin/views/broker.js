@@ -6,8 +6,8 @@ import { Card, Facts, Name, State, View } from "../parts.js";
 import { visible, t } from "../text.js";
 
 const FIELDS = [
-  "state", "role", "connected_since", "reconnects", "canary_age_ms", "rtt_ms", "pending_requests", "subscriptions", "last_error", "version",
-  "maxmemory_policy", "replication", "used_memory_bytes",
+  "state", "role", "connected_since", "reconnects", "canary_age_ms", "rtt_ms", "pending_requests", "pending_bytes", "subscriptions", "last_error",
+  "version", "maxmemory_policy", "replication", "used_memory_bytes",
 ];
 const GOOD = ["ready", "connected"];
 /** Other policies let Redis drop what the node relies on. */

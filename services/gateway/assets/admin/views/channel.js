@@ -8,7 +8,7 @@ import { Card, Client, Facts, More, Name, Time, User, View } from "../parts.js";
 import { Table } from "../table.js";
 import { link } from "../route.js";
 import { Tail } from "../tail.js";
-import { bytes, rate, t } from "../text.js";
+import { rate, t } from "../text.js";
 
 /** So many values of the rate that this page has measured are drawn. */
 const VALUES = 60;
@@ -80,6 +80,7 @@ export function ChannelView({ item }) {
     offset: now.position?.offset,
     epoch: now.position?.epoch,
     oldest_offset: now.oldest_offset,
+    history_bytes: now.bytes,
     presence_clients: now.presence?.clients,
     presence_users: now.presence?.users,
   };

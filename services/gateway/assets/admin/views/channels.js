@@ -5,7 +5,7 @@ import { usePages } from "../api.js";
 import { Channel, Field, More, Name, Unknown, View, fieldsOf } from "../parts.js";
 import { Table } from "../table.js";
 import { go } from "../route.js";
-import { bytes, t, visible } from "../text.js";
+import { t, visible } from "../text.js";
 
 const TOP = 50;
 const or = (value, format) => (known(value) ? format(value) : html`<${Unknown} />`);

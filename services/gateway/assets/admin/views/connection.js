@@ -1,4 +1,4 @@
-// One connection: who it is, how it is connected, what waits for it, and how far it is in each channel.
+// One connection: who, how, what waits for it, and how far it is in each channel.
 
 import { html, known, list } from "../base.js";
 import { useData } from "../api.js";
@@ -15,7 +15,7 @@ const FIELDS = [
 
 export const lagOf = ({ seen, top }) => (known(seen) && known(top) ? Math.max(0, top - seen) : undefined);
 
-/** Subscriptions with how far each is; `client` names whose, where there are several. */
+/** `client` names whose, where there are several. */
 export function Subscriptions({ rows, user, withClient, onDone }) {
   const columns = [
     { key: "channel", render: (row) => html`<${Channel} value=${row.channel} />` },

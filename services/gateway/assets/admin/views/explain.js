@@ -1,4 +1,4 @@
-// Explain: why a user did or did not get a publication. A verdict first, then the evidence in order of time, then advice.
+// Explain: why a user did or did not get a publication. A verdict, the evidence in order of time, advice.
 
 import { html, known, list, say, useEffect, useLayoutEffect, useRef, useState } from "../base.js";
 import { post } from "../api.js";

@@ -1,4 +1,4 @@
-// The login: one field, a button that leads to the identity provider, or both. Every refusal of the password looks the same.
+// The login: a password, a button that leads to the identity provider, or both. Every refusal of the password looks the same.
 
 import { html, known, session, useEffect, useRef, useState, useStore } from "../base.js";
 import { get, post } from "../api.js";
@@ -7,7 +7,7 @@ import { go, route } from "../route.js";
 import { LanguageChoice, ThemeChoice } from "../shell.js";
 import { t, visible } from "../text.js";
 
-/** The view that was asked for, while the browser is at the provider. A browser that keeps nothing shows the first view afterwards. */
+/** The view that was asked for, while the browser is at the provider; the first view where the browser keeps nothing. */
 const ADDRESS = "gorani.address";
 
 /** Opens the view that was asked for before the browser went to the provider. */
@@ -21,7 +21,7 @@ export function reopenView() {
   }
 }
 
-/** Sends the browser to the provider. It comes back to the page with a session, or with `failed` in its address. */
+/** Sends the browser to the provider. It comes back with a session, or with `failed` in its address. */
 async function leave() {
   const { location: address } = (await post("oidc_login", {})).result;
   if (!/^https?:$/.test(new URL(address).protocol)) throw new Error(address);

@@ -19,7 +19,7 @@ const NUMBERS = [
   ["worst_lag_ms", duration],
 ];
 const formatOf = (name) => (/bytes/.test(name) ? bytes : /_ms$/.test(name) ? duration : rate);
-/** A series of bytes is one of bytes a second, and so on: its name is shorter than that of the number. */
+/** Series have shorter names: bytes, not bytes a second. */
 const seriesLabel = (name) => labelOf(hasText(`field.${name}_per_second`) ? `${name}_per_second` : name);
 const labelOf = (name) => (hasText(`field.${name}`) ? t(`field.${name}`) : visible(name));
 
@@ -31,7 +31,7 @@ export function Overview() {
   const series = now.series ?? {};
   const names = Object.entries(series.names ?? {}).filter(([, values]) => Array.isArray(values));
   const named = NUMBERS.map(([name]) => name);
-  // A newer node counts more than this page knows.
+  // Of a newer node.
   const others = Object.keys(now).filter((name) => typeof now[name] === "number" && !named.includes(name) && !name.startsWith("nodes_"));
   const down = known(now.nodes_up) && known(now.nodes_expected) && now.nodes_up < now.nodes_expected;
   const broker = now.broker?.state;

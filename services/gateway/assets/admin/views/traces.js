@@ -1,4 +1,4 @@
-// Traces: those that are on and who began them, and what became of the deliveries that one follows. Outcomes are shown by the names of the documents.
+// Traces: those that are on, and what became of the deliveries that one follows, by the names of the documents.
 
 import { html, known, list } from "../base.js";
 import { useData } from "../api.js";
@@ -18,6 +18,7 @@ export function Traces() {
     named("channel", Channel),
     named("user", User),
     { key: "by", label: t("field.who") },
+    named("trace_id", Name),
     { key: "began_at" },
     { key: "ends_at" },
   ];

@@ -1,4 +1,4 @@
-// Try: connects as a chosen user with a token of the node, subscribes and publishes as this user would, and shows each frame as it travels.
+// Try: connects, subscribes and publishes as a chosen user, with a token of the node, and shows each frame as it travels.
 
 import { html, list, say, session, useEffect, useRef, useState, useStore } from "../base.js";
 import { post } from "../api.js";

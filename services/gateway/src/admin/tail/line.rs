@@ -4,8 +4,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use gorani_broker::{ClientInfo, DataKind, Publication};
 use serde_json::{Map, Value, json};
 
-use crate::event_log::event::{
-    RecoveryResult, SessionChange, SessionEvent, SubscriptionChange, SubscriptionEvent,
+use crate::{
+    disconnect::Unsubscribed,
+    event_log::event::{
+        CommandEvent, RecoveryResult, SessionChange, SessionEvent, SubscriptionChange, SubscriptionEvent,
+    },
 };
 
 /// Bytes of data, and of tags, in one line.
@@ -93,17 +96,16 @@ fn data(publication: &Publication) -> (Value, bool) {
     }
 }
 
+/// The fields that every line of a user's sessions has.
+fn of_user(kind: &str, at: u64, node: &str, user: &str, client: &str) -> Value {
+    json!({"kind": kind, "at": at, "node": node, "user": user, "client": client})
+}
+
 /// The change of a session.
 pub(super) fn session(event: &SessionEvent, node: &str) -> Value {
-    let mut line = json!({
-        "kind": "connect",
-        "at": event.at,
-        "node": node,
-        "user": &*event.user,
-        "client": &*event.client,
-        "transport": event.transport,
-        "address": event.address,
-    });
+    let mut line = of_user("connect", event.at, node, &event.user, &event.client);
+    line["transport"] = json!(event.transport);
+    line["address"] = json!(event.address);
     match &event.change {
         SessionChange::Connected => {}
         SessionChange::Refused(code) => {
@@ -123,14 +125,8 @@ pub(super) fn session(event: &SessionEvent, node: &str) -> Value {
 
 /// The change of a subscription.
 pub(super) fn subscription(event: &SubscriptionEvent, node: &str) -> Value {
-    let mut line = json!({
-        "kind": "subscribe",
-        "at": event.at,
-        "node": node,
-        "user": &*event.user,
-        "client": &*event.client,
-        "channel": &*event.channel,
-    });
+    let mut line = of_user("subscribe", event.at, node, &event.user, &event.client);
+    line["channel"] = json!(event.channel);
     match &event.change {
         SubscriptionChange::Began { top, recovery, .. } => {
             line["offset"] = top.as_ref().map(|top| top.offset).into();
@@ -146,11 +142,26 @@ pub(super) fn subscription(event: &SubscriptionEvent, node: &str) -> Value {
             line["kind"] = "subscribe_refused".into();
             line["code"] = (*code).into();
         }
-        SubscriptionChange::Ended { code, seen } => {
+        SubscriptionChange::Ended { code, seen, not_permitted } => {
             line["kind"] = "unsubscribe".into();
+            if *not_permitted {
+                line["reason"] = Unsubscribed::NOT_PERMITTED.reason.into();
+            }
             line["code"] = (*code).into();
             line["offset"] = seen.as_ref().map(|seen| seen.offset).into();
         }
+    }
+    line
+}
+
+/// A command of a client.
+pub(super) fn command(event: &CommandEvent, node: &str) -> Value {
+    let mut line = of_user("command", event.at, node, &event.user, &event.client);
+    line["command"] = json!(event.command);
+    line["channel"] = json!(event.channel);
+    line["code"] = json!(event.code);
+    if let Some(method) = &event.method {
+        line["method"] = (**method).into();
     }
     line
 }

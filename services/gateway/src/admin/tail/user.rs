@@ -35,6 +35,8 @@ pub(super) struct UserWatch {
 struct FoundEvents {
     lines: Vec<(u64, Value)>,
     skipped: u64,
+    /// Lines about nodes that forgot events between two polls.
+    forgotten: Vec<Value>,
     silent: Vec<String>,
     known_since: Option<u64>,
 }
@@ -52,6 +54,8 @@ impl UserWatch {
             seen: BTreeMap::new(),
             until: 0,
             limit: EVIDENCE_MAX,
+            commands: true,
+            is_first: true,
         };
         Self {
             admin: admin.clone(),
@@ -89,6 +93,9 @@ impl UserWatch {
             self.silent = found.silent;
         }
         output.skipped(found.skipped, "rate").await?;
+        for line in found.forgotten {
+            output.line(&line).await?;
+        }
         for (_, line) in found.lines {
             output.event(&line).await?;
         }
@@ -113,11 +120,18 @@ impl UserWatch {
             let (EventAnswer::OfUser(events), Some(node)) = (answer, answered.nodes.get(index)) else {
                 continue;
             };
-            self.query.seen.insert(node.id.clone(), events.until);
+            let seen = self.query.seen.insert(node.id.clone(), events.until);
+            if let (Some(since), Some(known_since)) = (seen, events.known_since)
+                && known_since > since
+            {
+                let line = json!({"kind": "forgotten", "node": node.name, "since": since, "known_since": known_since});
+                found.forgotten.push(line);
+            }
             found.skipped += events.skipped;
             found.known_since = later(found.known_since, events.known_since);
             let name = &node.name;
             found.lines.extend(events.sessions.iter().map(|event| (event.at, line::session(event, name))));
+            found.lines.extend(events.commands.iter().map(|event| (event.at, line::command(event, name))));
             let subscriptions = events.subscriptions.iter();
             found.lines.extend(subscriptions.map(|event| (event.at, line::subscription(event, name))));
         }

@@ -1,15 +1,17 @@
 //! Channels: exact, by prefix in pages, or those with the most subscribers; one channel with its options and publications; its
 //! subscribers with their lag.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use futures_util::{StreamExt as _, stream};
-use gorani_auth::ChannelOptions;
-use gorani_broker::{DataKind, HistoryPage, HistoryQuery, Position, PresenceQuery, Publication};
+use futures_util::{StreamExt as _, future::join, stream};
+use gorani_auth::{ChannelName, ChannelOptions};
+use gorani_broker::{BrokerError, DataKind, HistoryPage, HistoryQuery, Position, PresenceQuery, Publication};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
 
+use super::options::option_rows;
 use crate::{
     admin::{
         access::AdminCaller,
@@ -24,6 +26,7 @@ use crate::{
         scan::detail::{SubscriberDetail, TopChannels},
     },
     session::shared::recovery::retention,
+    settings::visible::set_by_environment,
 };
 
 /// Publications of the page of one channel.
@@ -37,6 +40,8 @@ const PRESENT: u32 = 100;
 const ASKED_MAX: usize = 100;
 /// Of them at a time.
 const ASKED_AT_A_TIME: usize = 16;
+/// Time for the sizes of the histories of one answer. Those that are not known by then are missing.
+const SIZES_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
 struct ChannelPage<T> {
@@ -63,6 +68,11 @@ impl Admin {
         read.inspect_err(|error| tracing::debug!(%error, "history not read for an operator")).ok()
     }
 
+    /// Bytes of a history in the broker, if it tells them in time.
+    async fn history_bytes(&self, channel: &str, until: Instant) -> Option<u64> {
+        size_until(until, self.node.broker().history_bytes(channel)).await
+    }
+
     /// Rows of a list of channels. In a long list only what the nodes themselves know.
     async fn rows(&self, found: Vec<(String, (usize, Vec<String>))>) -> Vec<Value> {
         if found.len() > ASKED_MAX {
@@ -71,21 +81,33 @@ impl Admin {
                 .map(|(channel, (count, on))| json!({"channel": channel, "subscribers": count, "nodes": on}));
             return rows.collect();
         }
-        let rows = found.into_iter().map(|(channel, (count, on))| self.row(channel, count, on));
+        let until = Instant::now() + SIZES_WITHIN;
+        let rows = found.into_iter().map(|(channel, (count, on))| self.row(channel, count, on, until));
         stream::iter(rows).buffered(ASKED_AT_A_TIME).collect().await
     }
 
     /// A row of a list of channels, with what the broker knows of the channel.
-    async fn row(&self, channel: String, count: usize, on: Vec<String>) -> Value {
+    async fn row(&self, channel: String, count: usize, on: Vec<String>, until: Instant) -> Value {
         let oldest = self.history(&channel, 1, false).await;
         let kept = oldest.as_ref().map(|page| {
             let first = page.publications.first();
             first.map_or(0, |first| page.top.offset.saturating_sub(first.offset) + 1)
         });
-        let present = match self.options(&channel) {
-            Ok(options) if options.presence => self.node.presence.stats(ReadSource::Api, &channel).await.ok(),
-            _ => None,
+        let present = async {
+            match self.options(&channel) {
+                Ok(options) if options.presence => {
+                    self.node.presence.stats(ReadSource::Api, &channel).await.ok()
+                }
+                _ => None,
+            }
         };
+        let bytes = async {
+            match oldest {
+                Some(_) => self.history_bytes(&channel, until).await,
+                None => None,
+            }
+        };
+        let (present, bytes) = join(present, bytes).await;
         json!({
             "channel": channel,
             "subscribers": count,
@@ -93,6 +115,7 @@ impl Admin {
             "offset": oldest.as_ref().map(|page| page.top.offset),
             "epoch": oldest.as_ref().map(|page| &*page.top.epoch),
             "history_size": kept,
+            "bytes": bytes,
             "presence": present.map(|(clients, _)| clients),
         })
     }
@@ -101,6 +124,14 @@ impl Admin {
     pub(super) async fn top(&self, channel: &str) -> Option<Position> {
         Some(self.history(channel, 0, false).await?.top)
     }
+}
+
+async fn size_until(
+    until: Instant,
+    read: impl Future<Output = Result<Option<u64>, BrokerError>>,
+) -> Option<u64> {
+    let size = timeout_at(until, read).await.ok()?;
+    size.inspect_err(|error| tracing::debug!(%error, "size of a history not read for an operator")).ok()?
 }
 
 pub(super) async fn channels(admin: &Admin, parameters: &Parameters) -> Result<AdminAnswer, AdminError> {
@@ -164,7 +195,7 @@ async fn one_row(admin: &Admin, channel: &str) -> Result<AdminAnswer, AdminError
     let counts: Vec<(String, usize)> = parts(&mut nodes);
     let count = counts.iter().map(|(_, count)| count).sum::<usize>();
     let on = counts.into_iter().filter(|(_, count)| *count > 0).map(|(node, _)| node).collect();
-    let row = admin.row(channel.to_owned(), count, on).await;
+    let row = admin.row(channel.to_owned(), count, on, Instant::now() + SIZES_WITHIN).await;
     Ok(AdminAnswer::of(json!([row])).with_nodes(nodes))
 }
 
@@ -179,9 +210,12 @@ pub(super) async fn channel(
     let mut nodes = admin.ask(None, &query).await?;
     let counts: Vec<(String, usize)> = parts(&mut nodes);
     let newest = admin.history(channel, PUBLICATIONS, true).await;
-    let oldest = match newest {
-        Some(_) => admin.history(channel, 1, false).await,
-        None => None,
+    let (oldest, bytes) = match newest {
+        Some(_) => {
+            let bytes = admin.history_bytes(channel, Instant::now() + SIZES_WITHIN);
+            join(admin.history(channel, 1, false), bytes).await
+        }
+        None => (None, None),
     };
     let publications: Vec<Value> = newest
         .iter()
@@ -189,29 +223,21 @@ pub(super) async fn channel(
         .map(|publication| publication_row(publication, caller.grant.contents))
         .collect();
     let presence = if options.presence { presence(admin, caller, channel).await } else { Value::Null };
+    let running = admin.node.live.running();
+    let options = option_rows(channel, &options, &running.channel, &set_by_environment());
     let result = json!({
         "channel": channel,
-        "namespace": channel.split_once(':').map_or("", |(namespace, _)| namespace),
-        "options": option_rows(&options),
+        "namespace": ChannelName::parse(channel).namespace.unwrap_or_default(),
+        "options": options,
         "subscribers": counts.iter().map(|(_, count)| count).sum::<usize>(),
         "nodes": counts.iter().filter(|(_, count)| *count > 0).map(|(node, _)| node).collect::<Vec<_>>(),
         "position": newest.as_ref().map(|page| json!({"epoch": &*page.top.epoch, "offset": page.top.offset})),
+        "bytes": bytes,
         "oldest_offset": oldest.and_then(|page| page.publications.first().map(|first| first.offset)),
         "presence": presence,
         "publications": publications,
     });
     Ok(AdminAnswer::of(result).with_nodes(nodes))
-}
-
-/// The options of the channel's namespace, each with where it comes from.
-fn option_rows(options: &ChannelOptions) -> Vec<Value> {
-    let all = |options: &ChannelOptions| serde_json::to_value(options).unwrap_or_default();
-    let (own, built_in) = (all(options), all(&ChannelOptions::default()));
-    let rows = own.as_object().into_iter().flatten().map(|(name, value)| {
-        let source = if built_in.get(name) == Some(value) { "default" } else { "file" };
-        json!({"name": name, "value": value, "source": source})
-    });
-    rows.collect()
 }
 
 async fn presence(admin: &Admin, caller: &AdminCaller, channel: &str) -> Value {
@@ -292,4 +318,24 @@ pub(super) async fn subscribers(admin: &Admin, parameters: &Parameters) -> Resul
         .collect();
     let is_cut = cut.is_some() && !is_full;
     Ok(AdminAnswer::of(listed.into()).with_nodes(nodes).with_cursor(end.as_deref(), is_cut))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn sizes_that_are_not_known_in_time_are_missing_and_all_of_an_answer_share_that_time() {
+        let begun = Instant::now();
+        let until = begun + SIZES_WITHIN;
+        assert_eq!(size_until(until, ready(Ok(Some(7)))).await, Some(7));
+        assert_eq!(size_until(until, ready(Ok(None))).await, None);
+        assert_eq!(size_until(until, ready(Err(BrokerError::Unavailable("away".to_owned())))).await, None);
+        for _ in 0..100 {
+            assert_eq!(size_until(until, pending()).await, None);
+        }
+        assert_eq!(begun.elapsed(), SIZES_WITHIN);
+    }
 }

@@ -17,8 +17,10 @@ use crate::{
     node::cluster::inspect::NodeAnswer,
 };
 
-/// Ends of sessions of each code that are asked for; more of one user are not known.
-const DISCONNECTS_EACH: usize = 100;
+/// Ends of sessions of a user that are told.
+const DISCONNECTS: usize = 100;
+/// Subscriptions of a connection that are told; for each the broker is asked.
+const SUBSCRIPTIONS: usize = 100;
 
 #[derive(Deserialize)]
 struct ConnectionPage {
@@ -67,6 +69,7 @@ fn row(node: &str, detail: &ConnectionDetail) -> Value {
         "node": node,
         "transport": detail.transport,
         "protocol": detail.protocol,
+        "encoding": detail.encoding,
         "sdk": detail.sdk,
         "sdk_version": detail.sdk_version,
         "address": detail.address,
@@ -128,7 +131,7 @@ pub(super) async fn connection(admin: &Admin, parameters: &Parameters) -> Result
     };
     let mut result = row(&node, &detail);
     let mut subscriptions = Vec::new();
-    for channel in detail.channels.iter().take(100) {
+    for channel in detail.channels.iter().take(SUBSCRIPTIONS) {
         let top = if channel.seen.is_some() { admin.top(&channel.channel).await } else { None };
         subscriptions.push(subscription(channel, top.map(|top| top.offset)));
     }
@@ -140,7 +143,8 @@ pub(super) async fn connection(admin: &Admin, parameters: &Parameters) -> Result
             result[name] = value.clone();
         }
     }
-    Ok(AdminAnswer::of(result).with_nodes(found.nodes))
+    let is_cut = detail.channel_count > result["subscriptions"].as_array().map_or(0, Vec::len);
+    Ok(AdminAnswer::of(result).with_nodes(found.nodes).with_cursor(None, is_cut))
 }
 
 pub(super) async fn user(admin: &Admin, parameters: &Parameters) -> Result<AdminAnswer, AdminError> {
@@ -157,8 +161,10 @@ pub(super) async fn user(admin: &Admin, parameters: &Parameters) -> Result<Admin
             subscriptions.push(one);
         }
     }
-    let ended = admin.node.cluster.disconnects(DISCONNECTS_EACH).await?;
-    let ended: Vec<_> = ended.result.last.into_iter().filter(|ended| *ended.user == *user).collect();
+    let ended = admin.node.cluster.disconnects_of_user(user, DISCONNECTS).await?.result;
     let result = json!({"connections": rows, "disconnects": ended, "subscriptions": subscriptions});
-    Ok(AdminAnswer::of(result).with_nodes(found.nodes).with_cursor(found.end.as_deref(), found.is_cut))
+    // In a list a node tells the first channels of each connection only.
+    let mut details = found.entries.values().map(|(_, detail)| detail);
+    let is_cut = found.end.is_some() || details.any(|detail| detail.channel_count > detail.channels.len());
+    Ok(AdminAnswer::of(result).with_nodes(found.nodes).with_cursor(found.end.as_deref(), is_cut))
 }

@@ -59,6 +59,7 @@ impl Connection {
                 announce: false,
                 join_leave: false,
                 server_side: false,
+                by: gorani_auth::GrantedBy::Options,
                 format: SubscriptionFormat::OfSession,
             };
             assert!(hub.join(key, &request).is_some());

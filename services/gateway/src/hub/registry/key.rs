@@ -22,6 +22,11 @@ impl SessionKey {
     pub(in crate::hub) fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    /// One of 64 bits, which few other sessions have.
+    pub(in crate::hub) fn bit(self) -> u64 {
+        1 << (self.0 % 64)
+    }
 }
 
 /// Names a subscription of a session in a channel; never used twice on a worker.

@@ -39,7 +39,7 @@ async fn a_leave_that_failed_is_told_later_and_one_that_may_have_been_told_is_no
         let client = subscribed(&worker, false).await;
         assert_eq!(broker.count("join"), 1);
         broker.fail(error);
-        worker.subscriptions.unsubscribe(client.key, "a", 0);
+        worker.subscriptions.unsubscribe(client.key, "a", crate::disconnect::Unsubscribed::CLIENT);
         pass(Duration::from_millis(100)).await;
         assert_eq!(broker.count("leave"), 1);
         broker.recover();
@@ -56,7 +56,7 @@ async fn presence_is_taken_out_again_and_again_until_the_broker_forgets_it_by_it
         let (worker, _inbox) = broker.worker().await;
         let client = subscribed(&worker, true).await;
         broker.fail(error);
-        worker.subscriptions.unsubscribe(client.key, "a", 0);
+        worker.subscriptions.unsubscribe(client.key, "a", crate::disconnect::Unsubscribed::CLIENT);
         pass(PRESENCE_TTL / 2).await;
         let asked = broker.count("presence_remove");
         assert!((50..=61).contains(&asked), "twice a second, not {asked} times");
@@ -75,7 +75,7 @@ async fn presence_is_taken_out_again_and_again_until_the_broker_forgets_it_by_it
             subscribed(&worker, true).await
         };
         broker.fail(error);
-        worker.subscriptions.unsubscribe(client.key, "a", 0);
+        worker.subscriptions.unsubscribe(client.key, "a", crate::disconnect::Unsubscribed::CLIENT);
         pass(Duration::from_secs(2)).await;
         assert!(broker.count("presence_remove") > asked + 2);
         broker.recover();
@@ -94,7 +94,7 @@ async fn who_has_come_back_to_a_channel_meanwhile_is_not_taken_out() {
     let (worker, _inbox) = broker.worker().await;
     let client = subscribed(&worker, true).await;
     broker.fail(BrokerError::Unavailable);
-    worker.subscriptions.unsubscribe(client.key, "a", 0);
+    worker.subscriptions.unsubscribe(client.key, "a", crate::disconnect::Unsubscribed::CLIENT);
     pass(Duration::from_millis(100)).await;
     broker.recover();
     let request = SubscribeParams { presence: true, ..client.request(HISTORY, false) };

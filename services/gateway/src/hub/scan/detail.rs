@@ -66,6 +66,9 @@ pub struct ConnectionDetail {
     pub transport: String,
     /// `json`, …
     pub protocol: String,
+    /// `permessage-deflate`, `identity`.
+    #[serde(default)]
+    pub encoding: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub connected_at: u64,
     /// Bytes in its outbox.
@@ -238,7 +241,7 @@ impl ScanSource for DetailScan {
             && transport.as_deref().is_none_or(|transport| session.transport == transport)
             && channel.as_deref().is_none_or(|channel| session.is_in(channel))
             && address.as_deref().is_none_or(|wanted| has_address(description, wanted))
-            && sdk.as_deref().is_none_or(|sdk| description.is_some_and(|own| *own.sdk == *sdk))
+            && sdk.as_deref().is_none_or(|sdk| description.is_some_and(|own| has_sdk(own, sdk)))
             && (!lagging || waiting_bytes > 0);
         if !is_wanted {
             return None;
@@ -252,6 +255,7 @@ impl ScanSource for DetailScan {
             user: session.user.as_ref().to_owned(),
             transport: session.transport.to_owned(),
             protocol: session.protocol.to_owned(),
+            encoding: Some(session.encoding.framing.compression().to_owned()),
             connected_at: session.connected_at_ms,
             waiting_bytes,
             waiting_ms,
@@ -266,6 +270,12 @@ impl ScanSource for DetailScan {
         let bytes = 2 * ENTRY_BYTES + 2 * client.len() + detail.user.len() + name_bytes;
         Some((detail, bytes))
     }
+}
+
+/// `wanted`: the name of an SDK, or its name, a slash, and its version.
+fn has_sdk(own: &ClientDescription, wanted: &str) -> bool {
+    let is_of_version = |(name, version): (&str, &str)| *own.sdk == *name && *own.sdk_version == *version;
+    *own.sdk == *wanted || wanted.rsplit_once('/').is_some_and(is_of_version)
 }
 
 fn has_address(description: Option<&ClientDescription>, wanted: &str) -> bool {

@@ -3,6 +3,7 @@
 //! A query takes the worker's time in slices, like a scan. Between two of them it keeps only a number of the ring or of the
 //! session that comes next, so entries may come and go. Decision record 55.
 
+mod returns;
 mod user_events;
 
 use std::{
@@ -23,7 +24,7 @@ use crate::{
         event::{RecoveryResult, SessionChange, SessionEvent, SubscriptionChange, SubscriptionEvent},
         query::{
             DisconnectsOfNode, EVIDENCE_MAX, EventAnswer, EventQuery, EvidenceQuery, KnownSince, LiveSession,
-            LiveSubscription, NodeEvidence, ReturnOfUser, SlowOfNode, WaitingClient,
+            LiveSubscription, NodeEvidence, SlowOfNode, WaitingClient,
         },
         ring::{Ring, RingEntry},
         trace::{TRACE_LASTS_MAX, TraceQuery, TraceReport, TraceSpec},
@@ -65,6 +66,7 @@ impl Hub {
         let commands = &self.traffic.commands;
         let recovery = match change {
             SubscriptionChange::Refused(code) => return commands.count_subscribe(channel, *code),
+            SubscriptionChange::Ended { not_permitted: true, .. } => return commands.count_not_permitted(),
             SubscriptionChange::Ended { code: Some(code), .. } => return commands.count_unsubscribe(*code),
             SubscriptionChange::Ended { code: None, .. } => return,
             SubscriptionChange::Began { recovery, .. } => recovery,
@@ -255,50 +257,6 @@ impl EvidenceScan<'_> {
         self.each(|log| &log.sessions, &mut take).await;
         self.each(|log| &log.refused, &mut take).await;
         DisconnectsOfNode { counts, last, known_since: self.known_since().sessions }
-    }
-
-    async fn returns(&self, of: &[(String, u64)]) -> Vec<Option<ReturnOfUser>> {
-        let mut by_user: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (index, (user, _)) in of.iter().enumerate() {
-            by_user.entry(user).or_default().push(index);
-        }
-        let mut found: Vec<Option<ReturnOfUser>> = vec![None; of.len()];
-        self.each(
-            |log| &log.sessions,
-            |event| {
-                let indexes = by_user.get(&*event.user).filter(|_| event.change == SessionChange::Connected);
-                for index in indexes.into_iter().flatten() {
-                    // Newest first: the last one that is after the time stays.
-                    if let (Some((_, since)), Some(found)) = (of.get(*index), found.get_mut(*index))
-                        && event.at >= *since
-                    {
-                        let client = event.client.to_string();
-                        *found = Some(ReturnOfUser { at: event.at, client, recovered: None });
-                    }
-                }
-                Enough::No
-            },
-        )
-        .await;
-        let mut recovered: HashMap<String, Option<bool>> =
-            found.iter().flatten().map(|connect| (connect.client.clone(), None)).collect();
-        self.each(
-            |log| &log.subscriptions,
-            |event| {
-                if let SubscriptionChange::Began { recovery, .. } = event.change
-                    && recovery != RecoveryResult::NotAsked
-                    && let Some(all) = recovered.get_mut(&*event.client)
-                {
-                    *all = Some(all.unwrap_or(true) && recovery == RecoveryResult::Recovered);
-                }
-                Enough::No
-            },
-        )
-        .await;
-        for connect in found.iter_mut().flatten() {
-            connect.recovered = recovered.get(&connect.client).copied().flatten();
-        }
-        found
     }
 
     async fn evidence(&self, query: &EvidenceQuery) -> NodeEvidence {

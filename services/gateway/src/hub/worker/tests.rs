@@ -279,7 +279,7 @@ async fn a_subscription_that_was_ended_while_it_read_does_nothing_to_the_next_on
     let request = SubscribeParams { presence: true, ..client.request(HISTORY, true) };
     let first = actix_rt::spawn(worker.subscriptions.clone().subscribe(client.key, request.clone()));
     stream.until_asked(1).await;
-    worker.subscriptions.unsubscribe(client.key, "a", 0);
+    worker.subscriptions.unsubscribe(client.key, "a", crate::disconnect::Unsubscribed::CLIENT);
     let second = actix_rt::spawn(worker.subscriptions.clone().subscribe(client.key, request));
     stream.top.store(7, Ordering::SeqCst);
     stream.answer();
@@ -288,7 +288,7 @@ async fn a_subscription_that_was_ended_while_it_read_does_nothing_to_the_next_on
     stream.answer();
     assert_eq!(second.await.unwrap().unwrap().top.unwrap().offset, 7);
     assert_eq!(broker.presence_stats("a").await, Ok((1, 1)));
-    worker.subscriptions.unsubscribe(client.key, "a", 0);
+    worker.subscriptions.unsubscribe(client.key, "a", crate::disconnect::Unsubscribed::CLIENT);
     assert_eq!(broker.presence_stats("a").await, Ok((0, 0)));
 }
 

@@ -40,8 +40,12 @@ impl SettingsDrift {
         self.0.lock().differing.clone()
     }
 
-    /// Compares this node with the members. Returns the nodes that differ, if they are not those of the last look.
-    pub(super) fn compare(&self, members: &Arc<[Member]>) -> Option<BTreeMap<String, Vec<String>>> {
+    /// Compares this node, whose id is `own`, with the other members. Returns the nodes that differ, if they are not those of the last look.
+    pub(super) fn compare(
+        &self,
+        own: &str,
+        members: &Arc<[Member]>,
+    ) -> Option<BTreeMap<String, Vec<String>>> {
         let mut state = self.0.lock();
         if state.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, members)) {
             return None;
@@ -49,6 +53,8 @@ impl SettingsDrift {
         state.seen = Some(members.clone());
         let differing: BTreeMap<_, _> = members
             .iter()
+            // What the broker keeps of this node may be from before its last reload.
+            .filter(|member| member.node != own)
             .map(|member| (member.node.clone(), state.differing_sections(member)))
             .filter(|(_, sections)| !sections.is_empty())
             .collect();
@@ -97,12 +103,24 @@ mod tests {
             member("newer", &[("channel", "1"), ("unknown", "9")]),
         ]);
         let expected = BTreeMap::from([("other".to_owned(), vec!["channel".to_owned()])]);
-        assert_eq!(drift.compare(&members), Some(expected.clone()));
-        assert_eq!(drift.compare(&members), None, "told once");
+        assert_eq!(drift.compare("own", &members), Some(expected.clone()));
+        assert_eq!(drift.compare("own", &members), None, "told once");
         assert_eq!(drift.differing(), expected);
         drift.replace_own(fingerprints(&[("channel", "2"), ("token", "1")]));
-        let now = drift.compare(&members).unwrap();
+        let now = drift.compare("own", &members).unwrap();
         assert_eq!(now.keys().collect::<Vec<_>>(), ["newer", "same"]);
+    }
+
+    #[test]
+    fn a_node_that_has_reloaded_is_not_compared_with_what_it_announced_before() {
+        let drift = SettingsDrift::default();
+        drift.replace_own(fingerprints(&[("channel", "2")]));
+        let members: Arc<[Member]> =
+            Arc::new([member("own", &[("channel", "1")]), member("other", &[("channel", "1")])]);
+        let expected = BTreeMap::from([("other".to_owned(), vec!["channel".to_owned()])]);
+        assert_eq!(drift.compare("own", &members), Some(expected));
+        let alone: Arc<[Member]> = Arc::new([member("own", &[("channel", "1")])]);
+        assert_eq!(drift.compare("own", &alone), Some(BTreeMap::new()));
     }
 
     #[test]

@@ -47,13 +47,24 @@ pub struct EventsOfNodes {
 }
 
 impl ClusterMember {
-    /// Asks all nodes. It fails only if the query reaches no other node at all, or this node is busy with others.
+    /// Asks all nodes. While the broker carries no queries this node answers alone, and the parts of those that it knows of are missing:
+    /// then an operator looks first of all. It fails only if this node is busy with others.
     pub async fn events_of_all(self: &Arc<Self>, query: EventQuery) -> Result<EventsOfNodes, ClusterError> {
         let began = Instant::now();
         let ask = EnvelopeBody::Ask(ClusterQuery::Events(query.clone()));
-        let asked = self.write(Recipients::Others, ask.clone()).await?;
+        let others = async {
+            match self.write(Recipients::Others, ask.clone()).await {
+                Ok(asked) => Ok(asked.timed_answers().await),
+                Err(ClusterError::Broker(error)) => {
+                    tracing::debug!(%error, "other nodes cannot be asked what happened there");
+                    Ok((Vec::new(), self.peers.view.lock().known().cloned().collect()))
+                }
+                Err(error) => Err(error),
+            }
+        };
         let own = async { (self.local_events(query).await, began.elapsed()) };
-        let ((answers, silent), (own, own_took)) = tokio::join!(asked.timed_answers(), own);
+        let (others, (own, own_took)) = tokio::join!(others, own);
+        let (answers, silent) = others?;
         let own = match own {
             Ok(own) => Some(own),
             Err(ClusterError::Unanswered(_)) => None,
@@ -91,6 +102,9 @@ impl ClusterMember {
     /// The answer of this node.
     pub(super) async fn local_events(&self, mut query: EventQuery) -> Result<EventAnswer, ClusterError> {
         if let EventQuery::OfUser(of_user) = &mut query {
+            if of_user.commands && !self.policy.command_log.watch(&of_user.user) {
+                tracing::warn!("commands of too many users are asked for by tails; some are not told");
+            }
             // Before the workers are asked: each of them has noted all that is older.
             of_user.begin(&self.id, unix_ms());
         }
@@ -112,6 +126,9 @@ impl ClusterMember {
             evidence.known_since.gaps = later(evidence.known_since.gaps, since);
         }
         if let (EventAnswer::OfUser(events), EventQuery::OfUser(of_user)) = (&mut all, &*query) {
+            if of_user.commands {
+                self.policy.command_log.add_to(events, of_user);
+            }
             events.cut(of_user.limit);
         }
         Ok(all)

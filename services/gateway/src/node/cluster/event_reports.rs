@@ -13,7 +13,7 @@ use crate::{
     disconnect::Disconnect,
     event_log::{
         event::{ChannelShare, SessionChange, SessionEvent},
-        query::{EventAnswer, EventQuery, ReturnOfUser, WaitingClient, later},
+        query::{EVIDENCE_MAX, EventAnswer, EventQuery, ReturnOfUser, UserEventQuery, WaitingClient, later},
     },
     hub::scan::evidence::slow_cause,
 };
@@ -208,6 +208,38 @@ impl ClusterMember {
         let code = |(code, count)| CodeCount { code, count, meaning: Disconnect::meaning(code) };
         let codes = counts.into_iter().map(code).collect();
         Ok(EventReport::of(nodes, Disconnects { codes, last, known_since }))
+    }
+
+    /// The last disconnects of one user on all nodes, newest first.
+    ///
+    /// # Errors
+    /// This node is busy with others.
+    pub async fn disconnects_of_user(
+        self: &Arc<Self>,
+        user: &str,
+        limit: usize,
+    ) -> Result<EventReport<Vec<LastDisconnect>>, ClusterError> {
+        let query = UserEventQuery {
+            user: user.to_owned(),
+            // No channel has this name: what happened to subscriptions is left out.
+            channel: Some(String::new()),
+            since: 0,
+            seen: BTreeMap::new(),
+            until: 0,
+            limit: EVIDENCE_MAX,
+            commands: false,
+            is_first: true,
+        };
+        let EventsOfNodes { nodes, answers } = self.events_of_all(EventQuery::OfUser(query)).await?;
+        let mut last = Vec::new();
+        for (index, answer) in answers {
+            let (EventAnswer::OfUser(of_node), Some(node)) = (answer, nodes.get(index)) else { continue };
+            last.extend(of_node.sessions.into_iter().filter_map(|event| LastDisconnect::of(event, node)));
+        }
+        last.sort_by_key(|event| Reverse(event.at));
+        last.truncate(limit);
+        self.add_returns(&mut last).await?;
+        Ok(EventReport::of(nodes, last))
     }
 
     /// Looks whether the users came back, on any node.

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
@@ -20,7 +21,7 @@ use super::{
     event_queries::AskedNode,
     inspector::Inspector,
     peers::ClusterError,
-    rpc::Recipients,
+    rpc::{PendingMessage, Recipients},
 };
 use crate::{
     hub::scan::{
@@ -42,6 +43,14 @@ pub struct NodeAnswer {
     pub value: Option<Value>,
 }
 
+/// The other nodes, once they are asked.
+enum AskedOthers {
+    /// Their answers come.
+    Pending(PendingMessage),
+    /// These cannot be asked.
+    Unreachable(Vec<String>),
+}
+
 impl From<&AskedNode> for NodeAnswer {
     /// A node that was asked what happened there.
     fn from(node: &AskedNode) -> Self {
@@ -59,10 +68,11 @@ impl ClusterMember {
         self.inspector.inspect(query).await
     }
 
-    /// Asks all nodes, or the one that is named; this node first. Only where nobody can be asked it is an error.
+    /// Asks all nodes, or the one that is named; this node at once. While the others cannot be asked this node answers alone, and the
+    /// parts of those that it knows of are missing: while the broker is away an operator looks first of all.
     ///
     /// # Errors
-    /// The broker does not list the members, or too many queries are under way.
+    /// The node that is named cannot be asked.
     pub async fn inspect(
         self: &Arc<Self>,
         only: Option<&str>,
@@ -70,18 +80,20 @@ impl ClusterMember {
     ) -> Result<Vec<NodeAnswer>, ClusterError> {
         let began = Instant::now();
         let is_own = only.is_none_or(|node| *node == *self.id);
-        let mut nodes = Vec::new();
-        let asked = match only {
-            Some(node) if *node == *self.id => None,
-            Some(node) => Some(self.write(Recipients::Node(node), ask(query)).await?),
-            None => Some(self.write(Recipients::Others, ask(query)).await?),
-        };
-        if is_own {
+        // At once: what this node tells of a broker that does not answer is over when the broker's time is.
+        let own = async {
+            if !is_own {
+                return None;
+            }
             let value = self.inspect_own(query.clone()).await;
-            nodes.push(self.node_answer(&self.id, value, false, began.elapsed()));
-        }
-        let Some(asked) = asked else { return Ok(nodes) };
-        let (answers, silent) = asked.timed_answers().await;
+            Some(self.node_answer(&self.id, value, false, began.elapsed()))
+        };
+        let (own, asked) = join(own, self.ask_others(only, query)).await;
+        let mut nodes: Vec<_> = own.into_iter().collect();
+        let (answers, silent) = match asked? {
+            AskedOthers::Pending(asked) => asked.timed_answers().await,
+            AskedOthers::Unreachable(known) => (Vec::new(), known),
+        };
         for (node, answer, took) in answers {
             let unsupported = matches!(answer, ClusterAnswer::Unsupported);
             let value = if let ClusterAnswer::Inspected(value) = answer { Some(value) } else { None };
@@ -95,6 +107,32 @@ impl ClusterMember {
             (&one.asked.name, &one.asked.id).cmp(&(&other.asked.name, &other.asked.id))
         });
         Ok(nodes)
+    }
+
+    /// Notes what this node did at a signal of the system, where there is an audit log.
+    pub fn note_signal(&self, action: &'static str, is_done: bool, took: Duration) {
+        self.inspector.note_signal(action, is_done, took);
+    }
+
+    async fn ask_others(
+        self: &Arc<Self>,
+        only: Option<&str>,
+        query: &Value,
+    ) -> Result<AskedOthers, ClusterError> {
+        let recipients = match only {
+            Some(node) if *node == *self.id => return Ok(AskedOthers::Unreachable(Vec::new())),
+            Some(node) => Recipients::Node(node),
+            None => Recipients::Others,
+        };
+        match self.write(recipients, ask(query)).await {
+            Ok(asked) => Ok(AskedOthers::Pending(asked)),
+            // This node carries the query out meanwhile: an error would hide it.
+            Err(error) if only.is_none() => {
+                tracing::debug!(%error, "other nodes cannot be asked for an operator");
+                Ok(AskedOthers::Unreachable(self.peers.view.lock().known().cloned().collect()))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn node_answer(&self, id: &str, value: Option<Value>, unsupported: bool, took: Duration) -> NodeAnswer {

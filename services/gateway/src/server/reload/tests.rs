@@ -64,7 +64,7 @@ fn a_secret_is_dropped_where_neither_of_the_next_two_is_it() {
 async fn a_dry_run_tells_what_a_reload_would_do_and_changes_nothing() {
     let node = Reloadable::start("[client]\nmax_errors = 5").await;
     node.write("[client]\nmax_errors = 6\nmax_reads = 3\n[api]\nkeys = ['a-key-of-the-tests-1']");
-    let dry = node.node.live.reload(true).await.unwrap();
+    let dry = node.node.live.reload(ReloadMode { dry_run: true, ..ReloadMode::default() }).await.unwrap();
     let keys = |changes: &[crate::settings::reload_report::SettingChange]| {
         changes.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
@@ -72,14 +72,25 @@ async fn a_dry_run_tells_what_a_reload_would_do_and_changes_nothing() {
     assert_eq!(keys(&dry.live), ["api.keys: changed", "client.max_errors: 5 → 6"]);
     assert_eq!(keys(&dry.restart), ["client.max_reads: 2 → 3"]);
     assert_eq!(node.node.policy.get().settings.max_errors, 5);
-    assert!(node.node.policy.get().api_keys.is_empty());
+    assert!(node.node.policy.get().api_keys.keys.is_empty());
 
-    let done = node.node.live.reload(false).await.unwrap();
+    let done = node.node.live.reload(ReloadMode::default()).await.unwrap();
     assert_eq!((done.live, done.restart, done.dry_run), (dry.live, dry.restart, false));
     assert_eq!(node.node.policy.get().settings.max_errors, 6);
-    assert!(node.node.policy.get().api_keys.check(b"a-key-of-the-tests-1"));
+    assert!(node.node.policy.get().api_keys.keys.check(b"a-key-of-the-tests-1"));
     assert_eq!(node.node.metrics.reload.restart_pending.get(), 1);
     assert_eq!(node.node.live.running().fingerprint(), done.fingerprint);
+}
+
+#[actix_rt::test]
+async fn only_a_reload_that_is_asked_to_enforce_does_and_a_dry_run_counts() {
+    let node = Reloadable::start("[client]\nmax_errors = 5").await;
+    for (dry_run, enforce, expected) in
+        [(false, false, false), (true, false, false), (true, true, false), (false, true, true)]
+    {
+        let report = node.node.live.reload(ReloadMode { dry_run, enforce }).await.unwrap();
+        assert_eq!((report.not_permitted, report.enforced), (Some(0), expected), "{dry_run} {enforce}");
+    }
 }
 
 #[actix_rt::test]
@@ -90,7 +101,7 @@ async fn a_live_setting_that_needs_one_of_a_restart_changes_nothing() {
         "[client]\nmax_errors = 6\n[[channel.namespaces]]\nname = 'chat'\nsubscribe_proxy_enabled = true\nsubscribe_proxy_name = 'new'\n\
          [[proxies]]\nname = 'new'\nendpoint = 'http://127.0.0.1:9'",
     );
-    let Err(ReloadFailed::Refused(why)) = node.node.live.reload(false).await else {
+    let Err(ReloadFailed::Refused(why)) = node.node.live.reload(ReloadMode::default()).await else {
         unreachable!("the proxy is not there before a restart")
     };
     assert!(why.contains("restart"), "{why}");
@@ -130,10 +141,18 @@ async fn a_watched_file_is_reloaded_when_its_content_changes_and_a_refusal_is_to
 #[actix_rt::test]
 async fn more_reloads_than_may_wait_are_refused() {
     let node = Node::start(Settings::default()).await.unwrap();
-    assert_eq!(node.live.reload(false).await, Err(ReloadFailed::NotAvailable), "nobody carries it out");
+    assert_eq!(
+        node.live.reload(ReloadMode::default()).await,
+        Err(ReloadFailed::NotAvailable),
+        "nobody carries it out"
+    );
     let requests = node.live.reload_requests().unwrap();
     assert!(node.live.reload_requests().is_none(), "one carries them out");
-    let asked = || futures_util::FutureExt::now_or_never(node.live.reload(true));
+    let asked = || {
+        futures_util::FutureExt::now_or_never(
+            node.live.reload(ReloadMode { dry_run: true, ..ReloadMode::default() }),
+        )
+    };
     let waiting = (0..8).filter(|_| asked().is_none()).count();
     assert_eq!(waiting, 8);
     assert_eq!(asked(), Some(Err(ReloadFailed::Busy)));

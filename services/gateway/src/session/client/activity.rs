@@ -1,7 +1,11 @@
 //! The description of a client for operators, which its session does not need itself. It is kept only where the node serves the
 //! admin page. `docs/admin.md`.
 
-use crate::metrics::commands::CommandKind;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{metrics::commands::CommandKind, session::Now};
 
 /// Bytes of a token's id that are kept.
 const TOKEN_ID_MAX_BYTES: usize = 64;
@@ -19,6 +23,10 @@ pub(super) struct ClientActivity {
     pub(super) last_command_at: Option<u64>,
     /// Time of the last pong.
     pub(super) last_pong_at: Option<u64>,
+    /// The ping whose pong is awaited.
+    pub(super) pinged_at: Option<Instant>,
+    /// The time from a ping to its pong, of the last one.
+    pub(super) round_trip: Option<Duration>,
 }
 
 impl ClientActivity {
@@ -31,6 +39,14 @@ impl ClientActivity {
     /// Notes a message of so many bytes.
     pub(super) fn add_input(&mut self, bytes: usize) {
         self.bytes_in = self.bytes_in.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// Notes a pong.
+    pub(super) fn set_pong(&mut self, now: Now) {
+        self.last_pong_at = Some(now.unix_ms);
+        if let Some(pinged_at) = self.pinged_at.take() {
+            self.round_trip = Some(now.instant.saturating_duration_since(pinged_at));
+        }
     }
 
     /// Notes a command.

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
+    event_log::{commands::kept_name, event::CommandEvent},
     metrics::commands::CommandKind,
     session::{Actions, Now},
 };
@@ -191,6 +192,7 @@ impl ClientSession {
                 _ => self.close(Disconnect::BAD_REQUEST, actions),
             };
         }
+        self.note_command(id, &command.request);
         match command.request {
             ClientRequest::Connect(_) => self.close(Disconnect::BAD_REQUEST, actions),
             ClientRequest::Pong => {
@@ -211,6 +213,44 @@ impl ClientSession {
             ClientRequest::Rpc { method, data } => self.rpc(id, &method, data.as_ref(), actions),
             // A send has no reply, and nothing is dropped in silence.
             ClientRequest::Send { .. } => self.close(Disconnect::NOT_AVAILABLE, actions),
+        }
+    }
+}
+
+impl ClientSession {
+    /// Notes a command that runs, where an operator follows its user.
+    fn note_command(&self, id: u32, request: &ClientRequest<'_>) {
+        let log = &self.policy.command_log;
+        if !log.is_on() || matches!(request, ClientRequest::Connect(_) | ClientRequest::Pong) {
+            return;
+        }
+        let method = if let ClientRequest::Rpc { method, .. } = request { Some(&**method) } else { None };
+        log.note(&self.identity.user, || CommandEvent {
+            channel: channel_of(request).map(kept_name),
+            method: method.map(kept_name),
+            ..self.command_event(id, request.kind())
+        });
+    }
+
+    /// Counts a command that is answered with an error, and notes it where an operator follows its user.
+    pub(super) fn count_refused(&self, id: u32, code: u32) {
+        self.policy.counts.count_error(self.command, code);
+        let log = &self.policy.command_log;
+        if log.is_on() {
+            log.note_refused(&CommandEvent {
+                code: Some(code),
+                ..self.command_event(id, self.command.name())
+            });
+        }
+    }
+
+    fn command_event(&self, id: u32, command: &'static str) -> CommandEvent {
+        CommandEvent {
+            client: self.identity.client.clone(),
+            user: self.identity.user.clone(),
+            command: command.into(),
+            id,
+            ..CommandEvent::default()
         }
     }
 }

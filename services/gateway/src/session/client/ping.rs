@@ -18,7 +18,7 @@ impl ClientSession {
         if matches!(self.state, ClientState::Connected)
             && self.clock.pings.take_due(settings.ping_interval, timeout, now.instant)
         {
-            self.send_ping(actions);
+            self.send_ping(now, actions);
         }
     }
 
@@ -29,13 +29,16 @@ impl ClientSession {
         }
         let settings = &self.policy.settings;
         if self.clock.pings.take_now(settings.ping_interval, settings.pong_timeout, now.instant) {
-            self.send_ping(actions);
+            self.send_ping(now, actions);
         }
         // One at a time: the newest question gets the answer, and the one before learns that it gets none.
         self.clock.pinged = Some(Box::new(AskedPing { since: now.instant, answer }));
     }
 
-    fn send_ping(&self, actions: &mut Actions) {
+    fn send_ping(&mut self, now: Now, actions: &mut Actions) {
+        if let Some(activity) = &mut self.activity {
+            activity.pinged_at = Some(now.instant);
+        }
         if self.traits.native_ping || self.traits.format != OutputFormat::Commands {
             actions.push(Action::Ping);
         } else {
@@ -61,6 +64,7 @@ impl ClientSession {
             token_id: activity.map(|activity| activity.token_id.to_string()).filter(|id| !id.is_empty()),
             last_command_at: activity.and_then(|activity| activity.last_command_at),
             last_pong_at: activity.and_then(|activity| activity.last_pong_at),
+            rtt_ms: activity.and_then(|activity| Some(1000.0 * activity.round_trip?.as_secs_f64())),
             bytes_in: activity.map(|activity| activity.bytes_in),
         }
     }
@@ -69,7 +73,7 @@ impl ClientSession {
     pub(super) fn take_pong(&mut self, now: Now) -> bool {
         let is_awaited = self.clock.pings.take_pong();
         if is_awaited && let Some(activity) = &mut self.activity {
-            activity.last_pong_at = Some(now.unix_ms);
+            activity.set_pong(now);
         }
         if is_awaited && let Some(asked) = self.clock.pinged.take() {
             asked.answer.give(now.instant.saturating_duration_since(asked.since));

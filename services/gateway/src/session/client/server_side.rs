@@ -22,7 +22,7 @@ use crate::{
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
     session::{
         Action, Actions, EndedEpoch, Now, Subscribed, Ticket,
-        shared::{deadlines::is_due, recovery::RequestedFeatures},
+        shared::{deadlines::is_due, enforcement::PermissionCheck, recovery::RequestedFeatures},
     },
     session_command::{ServerSubscribe, SessionCommand},
 };
@@ -116,6 +116,15 @@ impl ClientSession {
             }
             Some(_) => self.server_unsubscribe(channel, Unsubscribed::INSUFFICIENT_STATE, actions),
             None => {}
+        }
+    }
+
+    /// Ends a subscription that the settings did not permit when it was counted, unless they do now.
+    pub(super) fn check_permission(&mut self, check: &PermissionCheck, actions: &mut Actions) {
+        let Some(subscription) = self.subscription(&check.channel) else { return };
+        if !self.policy.still_permits(&check.channel, &self.identity.user, subscription.by) {
+            check.note_ended();
+            self.server_unsubscribe(&check.channel, Unsubscribed::NOT_PERMITTED, actions);
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gorani_auth::ChannelOptions;
+use gorani_auth::{ChannelOptions, GrantedBy};
 use gorani_broker::{ClientInfo, Position};
 use gorani_protocol::client::{PublicationFields, Recover, SubscribeResult};
 use tokio::time::Instant;
@@ -294,6 +294,7 @@ pub(super) struct Epochs {
 pub(super) struct ClientSubscription {
     pub(super) channel: Arc<str>,
     pub(super) server_side: bool,
+    pub(super) by: GrantedBy,
     /// The ticket of its pending request to the node, if there is one.
     pub(super) under_way: Option<Ticket>,
     pub(super) recoverable: bool,
@@ -355,6 +356,7 @@ impl ClientSubscription {
             announce: self.options.join_leave && !self.unseen,
             join_leave: self.join_leave,
             server_side: self.server_side,
+            by: self.by,
             format: SubscriptionFormat::OfSession,
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use gorani_auth::SubscribeGranted;
+use gorani_auth::{GrantedBy, SubscribeGranted};
 use gorani_broker::Position;
 use gorani_protocol::client::Subscribe;
 
@@ -149,6 +149,7 @@ impl ClientSession {
         ClientSubscription {
             channel: channel.into(),
             server_side: false,
+            by: granted.by,
             under_way: None,
             recoverable: features.recoverable,
             recover: None,
@@ -250,6 +251,10 @@ impl ClientSession {
                 if let Some(subscription) = self.subscription_mut(channel) {
                     subscription.expires = end_of(expires_at, grace, now);
                     subscription.expires_at = expires_at;
+                    if subscription.by != GrantedBy::SubscriptionToken {
+                        subscription.by = GrantedBy::SubscriptionToken;
+                        actions.push(Action::SetGrant(subscription.channel.clone(), subscription.by));
+                    }
                 }
                 self.clock.set_subscription_expiry(&self.subscriptions);
                 self.count_success();

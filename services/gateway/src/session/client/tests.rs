@@ -7,6 +7,7 @@ mod asked_receivers;
 mod asking;
 mod commands;
 mod connecting;
+mod enforcing;
 mod epochs;
 mod expiry;
 mod lanes;

@@ -202,7 +202,11 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
                 | SessionCommand::Subscribe { .. }
                 | SessionCommand::Unsubscribe { .. } => {}
             },
-            Signal::Insufficient(_) | Signal::EpochEnded(_) | Signal::Ping(_) | Signal::Describe(_) => {}
+            Signal::Insufficient(_)
+            | Signal::EpochEnded(_)
+            | Signal::Ping(_)
+            | Signal::Describe(_)
+            | Signal::CheckPermission(_) => {}
         }
     }
 

@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use super::policy::Policy;
-use crate::{proxy_call::ProxyCounts, refusal_log::RefusalLog};
+use crate::{event_log::commands::CommandLog, proxy_call::ProxyCounts, refusal_log::RefusalLog};
 
 /// The policy that counts now, and what all of them share.
 pub struct CurrentPolicy {
@@ -24,6 +24,8 @@ pub struct CurrentPolicy {
     pub key_wanted: Arc<Notify>,
     /// Why clients are refused, for the operator.
     pub log: Arc<RefusalLog>,
+    /// Commands of users that an operator follows.
+    pub command_log: Arc<CommandLog>,
 }
 
 impl CurrentPolicy {
@@ -35,6 +37,7 @@ impl CurrentPolicy {
             proxy_counts: policy.proxy_counts.clone(),
             key_wanted: policy.key_wanted.clone(),
             log: policy.log.clone(),
+            command_log: policy.command_log.clone(),
             policy: Arc::new(RwLock::new(Arc::new(policy))),
         }
     }

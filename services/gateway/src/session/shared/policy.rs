@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use gorani_auth::{
-    ApiKeys, CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied, InvalidToken,
-    Operation, Origins, SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError, TokenVerifier,
+    CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied, InvalidToken, Operation,
+    Origins, SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError, TokenVerifier,
     check_channel_name,
 };
 use gorani_broker::{ClientInfo, Retention};
@@ -19,12 +19,14 @@ use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 use super::{
+    api_key_uses::NotedApiKeys,
     deadlines::has_expired,
     login_limit::{Credential, LoginLimit, check_login},
     recovery::retention,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
+    event_log::commands::CommandLog,
     metrics::commands::CommandMetrics,
     proxy_call::{ConnectGrant, ProxyCounts, ProxyRoutes},
     refusal_log::{LogCause, RefusalLog},
@@ -39,7 +41,7 @@ pub struct Policy {
     /// Keys of tokens.
     pub tokens: TokenVerifier,
     /// Keys of backends.
-    pub api_keys: ApiKeys,
+    pub api_keys: NotedApiKeys,
     /// Origins that browsers may connect from.
     pub origins: Origins,
     /// The proxies that decide in the place of these rules.
@@ -64,6 +66,8 @@ pub struct Policy {
     pub counts: CommandMetrics,
     /// Why clients are refused, for the operator.
     pub log: Arc<RefusalLog>,
+    /// Commands of users that an operator follows.
+    pub command_log: Arc<CommandLog>,
     /// The policy that counts now, once it is another one.
     pub replaced_by: OnceLock<Weak<RwLock<Arc<Self>>>>,
 }
@@ -92,8 +96,7 @@ impl Policy {
 
     /// A client id that no other connection of the cluster has: the node's id, then 64 random bits.
     pub fn new_client_id(&self) -> Arc<str> {
-        let random = crate::random::rng().next_u64();
-        format!("{}{random:016x}", self.node_id).into()
+        format!("{}{:016x}", self.node_id, crate::random::rng().next_u64()).into()
     }
 
     /// A connection's meta, if there is some and an endpoint of hooks wants it.
@@ -149,10 +152,7 @@ impl Policy {
         Err(self.refuse_anonymous("no sub", why))
     }
 
-    /// Lets a client in to which the backend gave no credentials.
-    ///
-    /// # Errors
-    /// No anonymous clients are allowed.
+    /// Lets a client in to which the backend gave no credentials; an error where no anonymous clients are allowed.
     pub(in crate::session) fn admit_without_credentials(&self) -> Result<(), Refused> {
         if self.settings.allow_anonymous {
             return Ok(());

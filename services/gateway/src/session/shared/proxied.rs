@@ -7,7 +7,7 @@ use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_http::header::HeaderMap;
 use bytes::{Bytes, BytesMut};
-use gorani_auth::{ChannelName, SubscribeClaims, SubscribeGranted};
+use gorani_auth::{ChannelName, GrantedBy, SubscribeClaims, SubscribeGranted};
 use gorani_broker::{DataKind, Idempotency, Publication, PublishOptions};
 use gorani_protocol::client::{PayloadKind, write_payload};
 use rand::RngExt;
@@ -246,6 +246,14 @@ impl Policy {
         let proxy = self.proxies.channel(channel).subscribe?;
         let name = ChannelName::parse(channel);
         (!name.is_private && !name.is_user_limited()).then_some(proxy)
+    }
+
+    /// True if a subscription that was allowed by `by` may go on. What the rules granted is asked of them again. Where a proxy
+    /// decides on the channel now, only a client that subscribes again can get its answer, so the rules no longer permit it.
+    pub fn still_permits(&self, channel: &str, user: &str, by: GrantedBy) -> bool {
+        let is_by_rules = matches!(by, GrantedBy::Options | GrantedBy::UserLimited);
+        let is_for_proxy = is_by_rules && self.subscribe_proxy(channel).is_some();
+        !is_for_proxy && self.rules.still_permits(channel, user, by)
     }
 
     /// The proxy that alone decides on publications of clients in this channel.

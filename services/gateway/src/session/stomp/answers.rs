@@ -165,6 +165,7 @@ impl StompSession {
             return Err(failed(ErrorCode::NOT_AVAILABLE.into()));
         }
         subscription.expires = end_of(granted.expires_at, Duration::ZERO, now);
+        subscription.by = granted.by;
         self.watch_expiry();
         self.join(ticket, channel, (&granted.options, grant.info), recover, actions);
         Ok(false)

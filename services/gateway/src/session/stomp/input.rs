@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     disconnect::Disconnect,
+    event_log::{commands::kept_name, event::CommandEvent},
     refusal_log::LogCause,
     session::{Actions, Now, Session, shared::policy::Policy},
 };
@@ -55,7 +56,8 @@ impl StompSession {
         if frame.command.opens() || frame.headers.get("token").is_some() {
             self.budget.count_token();
         }
-        let result = match (self.state, frame.command) {
+        let state = self.state;
+        let result = match (state, frame.command) {
             // Frames wait while the session enters.
             (StompState::Entering(_) | StompState::Leaving | StompState::Ended, _) => return,
             (StompState::New, _) => self.connect(&frame, now, actions),
@@ -74,6 +76,9 @@ impl StompSession {
                 Ok(())
             }
         };
+        if self.policy.command_log.is_on() && state == StompState::Open {
+            self.note_frame(&frame, result.as_ref().err().and_then(|failure| failure.code));
+        }
         match result {
             Ok(()) => {
                 self.errors = self.errors.saturating_sub(1);
@@ -81,6 +86,18 @@ impl StompSession {
             }
             Err(failure) => self.refuse(&frame, failure, actions),
         }
+    }
+
+    /// Notes a frame that ran, where an operator follows its user. One that fails later is not noted again: it ends the session.
+    fn note_frame(&self, frame: &StompFrame, code: Option<u32>) {
+        self.policy.command_log.note(&self.identity.user, || CommandEvent {
+            client: self.identity.client.clone(),
+            user: self.identity.user.clone(),
+            command: frame.command.name().into(),
+            channel: frame.headers.get("destination").map(kept_name),
+            code,
+            ..CommandEvent::default()
+        });
     }
 
     /// Tells which frame failed and ends, with one exception: a destination that is not served does not end the session of a

@@ -4,7 +4,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration, vec};
 
-use gorani_auth::ConnectionClaims;
+use gorani_auth::{ConnectionClaims, GrantedBy};
 use gorani_broker::{Publication, queue::DeliveryId};
 use gorani_protocol::stomp::{AgreedHeartBeat, HeartBeat};
 use tokio::time::Instant;
@@ -70,6 +70,8 @@ pub(super) struct StompSubscription {
     pub(super) shown: SubscriptionHeaders,
     pub(super) source: SubscriptionSource,
     pub(super) ack_mode: AckMode,
+    /// The step of the check that allowed it.
+    pub(super) by: GrantedBy,
     /// The ticket of the request to the node that is pending for it.
     pub(super) under_way: Option<Ticket>,
     /// True if the backend decides on it: then only frames of the same channel wait while the request is pending.
@@ -79,6 +81,20 @@ pub(super) struct StompSubscription {
 }
 
 impl StompSubscription {
+    /// One that is open, and that the server or a backend allowed.
+    pub(super) fn new(shown: SubscriptionHeaders, source: SubscriptionSource, ack_mode: AckMode) -> Self {
+        Self {
+            shown,
+            source,
+            ack_mode,
+            by: GrantedBy::ConnectionToken,
+            under_way: None,
+            is_asked: false,
+            expires: None,
+            asked_recovery: false,
+        }
+    }
+
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
     }

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use gorani_auth::ChannelOptions;
+use gorani_auth::{ChannelOptions, GrantedBy};
 use gorani_broker::Position;
 use gorani_protocol::stomp::{StompFrame, Version};
 
@@ -42,7 +42,7 @@ impl StompSession {
     }
 
     /// The format in which the session gets the messages of a channel.
-    fn format(&self, channel: &str) -> SubscriptionFormat {
+    pub(super) fn format(&self, channel: &str) -> SubscriptionFormat {
         let of_channel = self.subscriptions.iter().filter(|known| known.is_of(channel));
         let shown = of_channel.map(|subscription| subscription.shown.clone()).collect();
         SubscriptionFormat::Stomp(Arc::new(MessageHeaders { style: self.style(), subscriptions: shown }))
@@ -114,15 +114,7 @@ impl StompSession {
                 self.check_queue(queue, false, now)?;
                 let prefetch = prefetch(headers.get("prefetch-count"), self.settings.queue.prefetch)?;
                 let source = SubscriptionSource::Queue(QueueConsumer::new(queue.into(), prefetch));
-                self.subscriptions.push(StompSubscription {
-                    shown,
-                    source,
-                    ack_mode,
-                    under_way: None,
-                    is_asked: false,
-                    expires: None,
-                    asked_recovery: false,
-                });
+                self.subscriptions.push(StompSubscription::new(shown, source, ack_mode));
                 self.receipts.expect(0, headers.get("receipt"), false);
                 self.ask_for_more(actions);
                 Ok(())
@@ -145,14 +137,12 @@ impl StompSession {
         let is_first = known.is_none();
         let asked_recovery = recover.is_some();
         let source = SubscriptionSource::Channel(channel.clone());
+        let before = self.grant_of(&channel);
         let mut subscription = StompSubscription {
-            shown,
-            source,
-            ack_mode,
-            under_way: None,
-            is_asked: false,
             expires: known.and_then(|known| known.expires),
             asked_recovery,
+            by: before.unwrap_or(GrantedBy::ConnectionToken),
+            ..StompSubscription::new(shown, source, ack_mode)
         };
         let proxy = self.proxy_of_subscribe(&channel, token);
         if let (true, Some(proxy), Some(calls)) = (is_first, proxy, &mut self.calls) {
@@ -168,10 +158,11 @@ impl StompSession {
         let granted = match proxy {
             Some(_) => None,
             None => Some(self.may_subscribe(&channel, token, now, |granted| {
-                (granted.options, raw_bytes(granted.info), granted.expires_at)
+                (granted.options, raw_bytes(granted.info), granted.expires_at, granted.by)
             })?),
         };
-        if let Some((options, _, expires_at)) = &granted {
+        if let Some((options, _, expires_at, by)) = &granted {
+            subscription.by = *by;
             if asked_recovery && !is_recoverable(options) {
                 return Err(ErrorCode::NOT_AVAILABLE.into());
             }
@@ -181,7 +172,7 @@ impl StompSession {
             return Err(Failure::bad("only the first subscription of a destination can recover"));
         }
         match granted.filter(|_| is_first) {
-            Some((options, info, _)) => {
+            Some((options, info, ..)) => {
                 let ticket = self.receipts.expect(1, receipt, false);
                 subscription.under_way = Some(ticket);
                 self.subscriptions.push(subscription);
@@ -190,8 +181,7 @@ impl StompSession {
             None => {
                 self.subscriptions.push(subscription);
                 self.receipts.expect(0, receipt, false);
-                let format = self.format(&channel);
-                actions.show(channel, format);
+                self.renew_subscription(channel, before, actions);
             }
         }
         self.watch_expiry();
@@ -219,6 +209,7 @@ impl StompSession {
             // STOMP has no frame for joins and leaves.
             join_leave: false,
             server_side: false,
+            by: self.grant_of(&channel).unwrap_or(GrantedBy::ConnectionToken),
             format: self.format(&channel),
             channel,
         };
@@ -237,15 +228,7 @@ impl StompSession {
 
     /// Opens a subscription that gets replies alone.
     fn subscribe_replies(&mut self, shown: SubscriptionHeaders, ack_mode: AckMode) {
-        self.subscriptions.push(StompSubscription {
-            shown,
-            source: SubscriptionSource::Replies,
-            ack_mode,
-            under_way: None,
-            is_asked: false,
-            expires: None,
-            asked_recovery: false,
-        });
+        self.subscriptions.push(StompSubscription::new(shown, SubscriptionSource::Replies, ack_mode));
     }
 
     /// Ends the channel subscriptions of a session that is about to end: no message follows what it has just written.
@@ -332,13 +315,12 @@ impl StompSession {
         let name = headers.get("id").or(by_destination).ok_or(Failure::bad("no id"))?;
         let index = self.subscriptions.iter().position(|known| known.name() == name);
         let index = index.ok_or(Failure::bad("no subscription with this id"))?;
-        let left = self.subscriptions.remove(index).source;
+        let StompSubscription { source: left, by, .. } = self.subscriptions.remove(index);
         self.receipts.expect(0, headers.get("receipt"), false);
         match left {
             SubscriptionSource::Channel(channel) if self.is_subscribed(&channel) => {
                 // No message that was held back follows the receipt.
-                let format = self.format(&channel);
-                actions.show(channel, format);
+                self.renew_subscription(channel, Some(by), actions);
             }
             SubscriptionSource::Channel(channel) => {
                 actions.forget_release(&channel);

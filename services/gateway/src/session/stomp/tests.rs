@@ -8,6 +8,7 @@ mod connecting;
 mod consuming;
 mod deciding;
 mod ending;
+mod enforcing;
 mod forging;
 mod heart_beats;
 mod limits;

@@ -27,7 +27,7 @@ fn everything() -> Value {
         "allow_publish_for_subscriber": true, "allow_publish_for_client": true, "allow_publish_for_anonymous": true,
         "allow_presence_for_subscriber": true, "allow_presence_for_client": true, "allow_presence_for_anonymous": true,
         "allow_history_for_subscriber": true, "allow_history_for_client": true, "allow_history_for_anonymous": true,
-        "allow_user_limited_channels": true, "trace_context": "tags",
+        "allow_user_limited_channels": true, "trace_context": "tags", "trace_sampled": true,
     })
 }
 

@@ -18,8 +18,8 @@ use tokio::{
 use crate::{
     clock::unix_ms,
     event_log::trace::{
-        TRACED_MAX, TRACES_MAX, TraceCounts, TraceOutcome, TraceReport, TraceSpec, TraceTarget,
-        TracedDelivery, TracedPublication, TracedRun,
+        SAMPLED_TRACES_MAX, TRACED_MAX, TRACES_MAX, TraceCounts, TraceOutcome, TraceReport, TraceSpec,
+        TraceTarget, TracedDelivery, TracedPublication, TracedRun,
     },
     hub::registry::SessionKey,
     outbox::Outbox,
@@ -130,8 +130,14 @@ pub(in crate::hub) struct NotedDelivery {
 }
 
 impl TraceLog {
-    /// Begins a trace; the receiver hears of its end. `None` if there are as many as may be.
+    /// Begins a trace; the receiver hears of its end. `None` if there are as many as may be, or as sampled contexts may begin.
     pub(in crate::hub) fn begin(&mut self, spec: TraceSpec) -> Option<oneshot::Receiver<()>> {
+        if spec.trace_id.is_some() {
+            let sampled = self.traces.iter().filter(|trace| trace.spec.trace_id.is_some());
+            if sampled.count() >= SAMPLED_TRACES_MAX {
+                return None;
+            }
+        }
         let taken = self.traces.iter().fold(0_u16, |taken, trace| taken | trace.bit);
         let free = (0..TRACES_MAX).map(|slot| 1_u16 << slot).find(|bit| taken & bit == 0);
         let bit = free?;

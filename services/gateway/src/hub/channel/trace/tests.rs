@@ -7,7 +7,7 @@ use gorani_broker::{ChannelEvent, Position, Publication};
 
 use super::{log::TraceEntry, *};
 use crate::{
-    event_log::trace::{TRACED_MAX, TRACES_MAX, TraceOutcome, TracedPublication},
+    event_log::trace::{SAMPLED_TRACES_MAX, TRACED_MAX, TRACES_MAX, TraceOutcome, TracedPublication},
     hub::tests::{Client, HISTORY},
 };
 
@@ -16,6 +16,7 @@ fn spec(id: &str, target: TraceTarget) -> TraceSpec {
         id: id.to_owned(),
         target,
         by: "ops".to_owned(),
+        trace_id: None,
         node: "n1".to_owned(),
         began: 0,
         lasts_ms: 1000,
@@ -158,6 +159,21 @@ async fn after_the_last_trace_nothing_of_it_is_left_and_a_later_one_does_not_see
     hub.end_trace("second");
     hub.end_trace("third");
     assert!(hub.traces.is_none() && hub.channels["a"].watch.is_none());
+}
+
+#[actix_rt::test]
+async fn sampled_contexts_begin_half_of_the_traces_and_the_others_are_left() {
+    let mut hub = Hub::new(usize::MAX);
+    let sampled = |id: usize| TraceSpec { trace_id: Some("4b".repeat(16)), ..of_channel(&id.to_string()) };
+    for number in 0..SAMPLED_TRACES_MAX {
+        begin(&mut hub, sampled(number));
+    }
+    assert!(hub.begin_trace(sampled(TRACES_MAX)).is_none());
+    for number in SAMPLED_TRACES_MAX..TRACES_MAX {
+        begin(&mut hub, of_channel(&number.to_string()));
+    }
+    hub.end_trace("0");
+    begin(&mut hub, sampled(TRACES_MAX));
 }
 
 #[actix_rt::test]

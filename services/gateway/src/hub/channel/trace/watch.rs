@@ -32,6 +32,8 @@ pub(in crate::hub) struct TraceWatch {
     traces: u16,
     /// Sessions of users that are followed, with the bits of their traces.
     sessions: HashMap<SessionKey, u16>,
+    /// The bits of their keys: a session with another one is not among them, so that few are looked for in the table.
+    session_bits: u64,
     /// Publications that are followed, with the bits of their traces.
     publications: Vec<(TracedPublication, u16)>,
 }
@@ -57,8 +59,14 @@ pub(in crate::hub) struct ObservedRun<'w> {
     length: usize,
     began: Instant,
     at: u32,
-    /// The outcome for the subscriber that is being served.
-    outcome: Option<(TraceOutcome, usize)>,
+    /// Subscribers that got all of it. They are most, and cost an addition each: what follows is of the others.
+    whole: u64,
+    /// The bytes of those.
+    whole_bytes: u64,
+    /// Bytes for the subscriber that is being served.
+    bytes: usize,
+    /// The outcome for it, where it did not get all.
+    other: Option<TraceOutcome>,
     counts: TraceCounts,
     noted: usize,
 }
@@ -82,13 +90,15 @@ impl TraceWatch {
             return None;
         }
         let channel = log.borrow_mut().number_of(name);
-        Some(Self { log: log.clone(), channel, traces, sessions, publications })
+        let session_bits = sessions.keys().fold(0, |bits, key| bits | key.bit());
+        Some(Self { log: log.clone(), channel, traces, sessions, session_bits, publications })
     }
 
     /// Follows another session, if these bits have any.
     pub(in crate::hub) fn follow(&mut self, key: SessionKey, traces: u16) {
         if traces != 0 {
             self.sessions.insert(key, traces);
+            self.session_bits |= key.bit();
         }
     }
 
@@ -135,7 +145,10 @@ impl TraceWatch {
             length: run.len(),
             began: Instant::now(),
             at,
-            outcome: None,
+            whole: 0,
+            whole_bytes: 0,
+            bytes: 0,
+            other: None,
             counts: TraceCounts::default(),
             noted: 0,
         })
@@ -177,40 +190,42 @@ impl TraceWatch {
 impl RunObserver for ObservedRun<'_> {
     #[inline]
     fn delivered(&mut self, outcome: TraceOutcome, bytes: usize) {
-        self.outcome = Some((outcome, bytes));
+        self.bytes = bytes;
+        if outcome == TraceOutcome::Whole {
+            self.whole += 1;
+            self.whole_bytes += bytes as u64;
+        } else {
+            self.other = Some(outcome);
+        }
     }
 }
 
 impl FanOutObserver for ObservedRun<'_> {
     #[inline]
     fn served(&mut self, key: SessionKey, info: &ClientInfo, outbox: &Outbox, is_lost: bool) {
-        let (outcome, bytes) = match self.outcome.take() {
-            _ if is_lost => (TraceOutcome::Lost, 0),
-            Some(outcome) => outcome,
-            None => return,
-        };
-        self.counts.count(outcome, bytes);
-        let sessions = &self.watch.sessions;
-        let of_session =
-            if sessions.is_empty() { 0 } else { sessions.get(&key).copied().unwrap_or_default() };
-        if outcome == TraceOutcome::Whole && of_session == 0 && !outbox.is_blocked() {
-            return;
+        let is_plain = self.other.is_none() && !is_lost;
+        if !is_plain || self.watch.session_bits & key.bit() != 0 || outbox.is_blocked() {
+            self.served_otherwise(key, info, outbox, is_lost);
         }
-        self.note(key, info, outbox, (outcome, bytes), of_session);
     }
 }
 
 impl ObservedRun<'_> {
-    /// Notes a delivery that is no plain success, or of a session that is followed.
+    /// Counts a delivery that is no plain success, and notes it or that of a session that is followed.
     #[cold]
-    fn note(
-        &mut self,
-        key: SessionKey,
-        info: &ClientInfo,
-        outbox: &Outbox,
-        (outcome, bytes): (TraceOutcome, usize),
-        of_session: u16,
-    ) {
+    fn served_otherwise(&mut self, key: SessionKey, info: &ClientInfo, outbox: &Outbox, is_lost: bool) {
+        let (outcome, bytes) = match self.other.take() {
+            _ if is_lost => (TraceOutcome::Lost, 0),
+            other => (other.unwrap_or(TraceOutcome::Whole), self.bytes),
+        };
+        // What was delivered whole is counted already.
+        if outcome != TraceOutcome::Whole {
+            self.counts.count(outcome, bytes);
+        }
+        let of_session = self.watch.sessions.get(&key).copied().unwrap_or_default();
+        if outcome == TraceOutcome::Whole && of_session == 0 && !outbox.is_blocked() {
+            return;
+        }
         // What the traces of the run count is counted there.
         let alone = of_session & !self.traces;
         if alone != 0 {
@@ -238,6 +253,9 @@ impl ObservedRun<'_> {
             return;
         }
         let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.counts.matched += self.whole;
+        self.counts.whole = self.whole;
+        self.counts.bytes += self.whole_bytes;
         self.counts.runs = 1;
         self.counts.publications = self.length as u64;
         self.counts.micros = micros;

@@ -1,6 +1,6 @@
 //! New events of a user's sessions, for a tail that asks again and again: a scan ends at the time up to which was told before.
 
-use super::{Enough, EvidenceScan};
+use super::{Enough, EvidenceScan, known_since};
 use crate::event_log::{
     event::{SessionEvent, SubscriptionEvent},
     query::{UserEventQuery, UserEvents, later},
@@ -40,8 +40,10 @@ impl EvidenceScan<'_> {
             Enough::No
         };
         self.each(|log| &log.subscriptions, of_subscription).await;
-        let known = self.known_since();
-        found.known_since = later(known.sessions, known.subscriptions);
+        let events = &self.hub.borrow().events;
+        let refused = events.refused.known_since(events.began);
+        let known = known_since(events);
+        found.known_since = later(refused, later(known.sessions, known.subscriptions));
         found
     }
 }

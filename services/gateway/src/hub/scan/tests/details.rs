@@ -37,6 +37,10 @@ async fn connections_are_found_by_their_address_and_their_sdk() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].client, "client1");
     assert_eq!(found[0].sdk_version.as_deref(), Some("1.0"));
+    for (wanted, count) in [("swift/1.0", 1), ("swift/2.0", 0), ("swift/", 0), ("/1.0", 0)] {
+        let of_version = ConnectionFilter { sdk: Some(wanted.to_owned()), ..ConnectionFilter::default() };
+        assert_eq!(connections(&worker, of_version).await.len(), count, "{wanted}");
+    }
     assert_eq!(
         found[0].address.as_deref(),
         Some("192.0.2.1"),

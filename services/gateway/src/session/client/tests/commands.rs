@@ -4,7 +4,7 @@ use bytes::Bytes;
 use gorani_broker::{HistoryPage, Publication, Published};
 
 use super::*;
-use crate::disconnect::ErrorCode;
+use crate::{disconnect::ErrorCode, session::tests::followed};
 
 #[test]
 fn a_subscriber_publishes_as_itself_and_is_answered_when_the_broker_accepted() {
@@ -267,4 +267,29 @@ fn a_history_command_reads_as_many_publications_and_bytes_as_one_read_may_bring(
         assert_eq!((query.limit, query.max_bytes), (read, Some(settings.reply_max_bytes as u64)), "{limit}");
         client.settle(ticket, Outcome::History(Err(ErrorCode::UNAVAILABLE)));
     }
+}
+
+#[test]
+fn commands_of_a_followed_user_are_noted_with_the_code_of_a_refusal_whenever_it_comes() {
+    let mut client = TestClient::subscribed("open:a", Subscribed::default());
+    client.next();
+    let log = client.session.policy.command_log.clone();
+    client.say(json!({"id": 3, "publish": {"channel": "open:a", "data": 0}}));
+    assert!(followed(&log, "42").is_empty(), "nobody follows the user");
+    assert!(log.watch("42"));
+    while client.next().is_some() {}
+    client.say(json!({"id": 4, "publish": {"channel": "open:a", "data": 1}}));
+    let Some(Action::Publish(ticket, ..)) = client.next() else { panic!("no publish") };
+    client.say(json!({"id": 5, "publish": {"channel": "open:a", "data": 1}}));
+    client.say(json!({"id": 6, "history": {"channel": "open:a"}}));
+    client.say(json!({"id": 7, "rpc": {"method": "buy", "data": {}}}));
+    client.settle(ticket, Outcome::Published(Err(ErrorCode::UNAVAILABLE)));
+    let unavailable = ErrorCode::UNAVAILABLE.code;
+    let expected = [
+        format!("history open:a {}", ErrorCode::NOT_AVAILABLE.code),
+        "publish open:a 0".to_owned(),
+        format!("publish open:a {unavailable}"),
+        format!("rpc buy {}", ErrorCode::NOT_AVAILABLE.code),
+    ];
+    assert_eq!(followed(&log, "42"), expected);
 }

@@ -85,7 +85,7 @@ fn an_operator_sees_the_token_the_input_and_the_signs_of_life_of_a_client() {
     let first = described(&mut client);
     assert_eq!(first.token_id.as_deref(), Some(&*"고".repeat(21)), "64 bytes at most");
     assert_eq!(first.bytes_in, Some(connect.to_string().len() as u64));
-    assert_eq!((first.last_command.as_str(), first.last_pong_at), ("connect", None));
+    assert_eq!((first.last_command.as_str(), first.last_pong_at, first.rtt_ms), ("connect", None, None));
     let refresh = json!({"id": 2, "refresh": {"token": sign_claims(&json!({"sub": "42", "jti": "t-2"}))}});
     client.advance(Duration::from_secs(1));
     client.say(refresh.clone());
@@ -98,6 +98,7 @@ fn an_operator_sees_the_token_the_input_and_the_signs_of_life_of_a_client() {
     assert_eq!(last.token_id.as_deref(), Some("t-2"));
     assert_eq!(last.last_command, "refresh", "a pong is no command");
     assert_eq!((later(last.last_command_at), later(last.last_pong_at)), (Some(1000), Some(2000)));
+    assert_eq!(last.rtt_ms, Some(1000.0));
     let bytes = connect.to_string().len() + refresh.to_string().len() + "{}".len();
     assert_eq!(last.bytes_in, Some(bytes as u64));
 }

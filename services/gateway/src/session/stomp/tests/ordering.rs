@@ -1,6 +1,7 @@
 //! Items 45 and 46: receipts, and frames that wait.
 
 use super::*;
+use crate::session::tests::followed;
 
 fn send(body: usize) -> String {
     format!("SEND\ndestination:/topic/open:a\nreceipt:{body}\n\n{body}\0")
@@ -127,4 +128,17 @@ fn what_cannot_be_read_ends_the_session_after_the_frames_before_it() {
     let sent = client.say(&format!("{frames}NONSENSE\n\n\0"));
     assert_eq!((sent.len(), sent[500].command.as_str()), (501, "ERROR"));
     assert!(client.closed.is_some());
+}
+
+#[test]
+fn frames_of_a_followed_user_are_noted_with_their_destinations() {
+    let mut client = TestClient::connected("1.2");
+    let log = client.session.policy.command_log.clone();
+    assert_eq!(client.say(&send(1)), []);
+    assert!(log.watch("42"));
+    client.say("SEND\ndestination:/topic/open:a\n\nsecret\0\n\n");
+    client.say("SUBSCRIBE\nid:0\ndestination:/topic/closed:a\n\n\0");
+    let code = crate::disconnect::ErrorCode::PERMISSION_DENIED.code;
+    let refused = format!("SUBSCRIBE /topic/closed:a {code}");
+    assert_eq!(followed(&log, "42"), ["SEND /topic/open:a 0".to_owned(), refused]);
 }
