@@ -5,11 +5,12 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { after, before, beforeEach } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { WebSocketServer } from "ws";
 
-import { AdminWindow } from "./admin_browser.js";
+import { AdminWindow, SLOW } from "./admin_browser.js";
 import { answers } from "./admin_answers.js";
 import { startBrowser } from "./browser.js";
 
@@ -64,7 +65,8 @@ export class FakeAdmin {
     }
   }
 
-  #data(name, url, request, response) {
+  async #data(name, url, request, response) {
+    if (SLOW > 0) await sleep(20 * SLOW * Math.random());
     const reply = (status, body, headers = {}) => response.writeHead(status, { "Content-Type": "application/json", ...headers }).end(JSON.stringify(body));
     this.requests.push(`${name}${url.search}`);
     const failure = this.failures[name];
