@@ -6,6 +6,9 @@ import { fileURLToPath } from "node:url";
 const axe = readFileSync(fileURLToPath(new URL("../node_modules/axe-core/axe.min.js", import.meta.url)), "utf8");
 /** A debug build on a busy machine is slow. */
 const PATIENT = 90_000;
+/** Milliseconds until a view is there after its keys; then they are pressed again. */
+const KEYS_WITHIN = 20_000;
+const KEYS_TRIES = 4;
 /** `SLOW=6`: the browser has a sixth of the processor, and nodes of these tests answer late. What passes only on a quick machine fails then. */
 export const SLOW = Number(process.env.SLOW ?? 0);
 
@@ -76,6 +79,25 @@ export class AdminWindow {
   async shown(address) {
     const isShown = (hash) => document.querySelector("main")?.dataset.address === hash && document.querySelector("main #title") && !document.querySelector("main [aria-busy=true]");
     await this.page.waitForFunction(isShown, `#/${address}`);
+  }
+
+  /**
+   * Goes to a view by `g` and its letter, and waits for its heading. Between both keys there may be 1.5 s; where a busy machine took
+   * longer they are pressed again, as a person does.
+   */
+  async press(letter, heading) {
+    const shown = this.page.locator("main h1").filter({ hasText: heading }).first();
+    for (let tries = 1; tries <= KEYS_TRIES; tries += 1) {
+      await this.page.keyboard.press("g");
+      await this.page.keyboard.press(letter);
+      if (await shown.waitFor({ timeout: KEYS_WITHIN }).then(() => true, () => false)) return;
+    }
+    throw new Error(`g ${letter} does not lead to ${heading}`);
+  }
+
+  /** The number of requests for `name` of the admin API that the page has sent; all of them without a name. A node hears of them later. */
+  asked(name = "") {
+    return this.requests.filter((request) => request.startsWith(`${this.url}api/${name}`)).length;
   }
 
   /** Waits until the element's text holds `text`. */

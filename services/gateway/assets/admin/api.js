@@ -86,7 +86,8 @@ export function useData(path, params = {}, every = null) {
     let running;
     const again = () => {
       clearTimeout(timer);
-      if (every !== null && isVisible() && !paused.get()) timer = setTimeout(ask, every);
+      // A pause may come in the same frame as the time to ask.
+      if (every !== null && isVisible() && !paused.get()) timer = setTimeout(() => paused.get() || ask(), every);
     };
     async function ask() {
       running?.abort();
