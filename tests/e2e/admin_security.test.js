@@ -176,6 +176,7 @@ test("a role that changes under an open page is told, and the action is not carr
   await admin.view("settings");
   await admin.page.locator("[data-action=reload]").waitFor();
   const other = await admin.context.newPage();
+  other.setDefaultTimeout(90_000);
   await other.goto(`${cluster.nodes[1].url}/admin/#/settings`);
   // The cookie is that of the first tab; the second one logs out and in again where the password opens less.
   await other.locator("main tbody tr").first().waitFor();

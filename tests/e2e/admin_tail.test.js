@@ -55,19 +55,25 @@ test("the tail shows what comes through another node, with its data and who gets
   await subscribe(client, CHANNEL);
   const admin = await open();
   await start(admin);
-  await cluster.nodes[2].publish(CHANNEL, { text: "<b>hello</b>" }, { tags: { kind: "greeting" } });
+  const greet = () => cluster.nodes[2].publish(CHANNEL, { text: "<b>hello</b>" }, { tags: { kind: "greeting" } });
+  await greet();
   const row = card(admin).locator("tbody tr");
   await row.first().waitFor();
-  const text = await row.first().innerText();
-  assert.match(text, /<b>hello<\/b>/);
-  assert.match(text, /n2 1\b/, "one subscriber, on the node that it is connected to");
+  assert.match(await row.first().innerText(), /<b>hello<\/b>/);
+  // One subscriber, on the node that it is connected to. A line waits 300 ms for this number; where a node needs longer a later one has it.
+  const counted = row.filter({ hasText: /n2 1(?!\d)/ });
+  const giveUp = Date.now() + 60_000;
+  while (!(await counted.first().waitFor({ timeout: 3000 }).then(() => true, () => false))) {
+    assert.ok(Date.now() < giveUp, `no line has the number: ${await card(admin).innerText()}`);
+    await greet();
+  }
   await admin.page.click("#tail");
   await admin.says("#tail", "Start the tail");
   assert.deepEqual(admin.problems, []);
   await admin.close();
 });
 
-/** Publishes 5,000 a second for 10 s; a machine that is busy takes longer. The seconds that it took. */
+/** Publishes 5,000 a second for 10 s; a machine that is busy takes longer. */
 async function publishAll() {
   const began = Date.now();
   const seconds = () => (Date.now() - began) / 1000;
@@ -77,15 +83,15 @@ async function publishAll() {
     const early = (published + BATCH) / PER_SECOND - seconds();
     if (early > 0) await new Promise((resolve) => setTimeout(resolve, early * 1000));
   }
-  return seconds();
 }
 
 test("5,000 publications a second for 10 s keep at most 500 rows and a growing number of skipped ones", async () => {
   const admin = await open();
   await start(admin);
+  const began = Date.now();
   const seen = [];
-  let took;
-  const publishing = publishAll().then((seconds) => (took = seconds));
+  let isPublished = false;
+  const publishing = publishAll().then(() => (isPublished = true));
   const look = async () => {
     const rows = await card(admin).locator("tbody tr").count();
     assert.ok(rows <= ROWS, `${rows} rows`);
@@ -94,12 +100,14 @@ test("5,000 publications a second for 10 s keep at most 500 rows and a growing n
     seen.push(skipped);
     return skipped + dropped + rows;
   };
-  while (took === undefined) await look();
+  while (!isPublished) await look();
   await publishing;
   const all = PER_SECOND * SECONDS;
   // Shown, dropped and skipped ones are all that were published.
-  const giveUp = Date.now() + 30_000;
+  const giveUp = Date.now() + 60_000;
   while ((await look()) !== all) assert.ok(Date.now() < giveUp, `${await look()} of ${all}`);
+  // On a busy machine the lines come later than they are published.
+  const took = (Date.now() - began) / 1000;
   assert.ok(seen.every((skipped, index) => index === 0 || skipped >= seen[index - 1]), `${seen}`);
   assert.ok(new Set(seen).size >= 5, `it grows: ${seen}`);
   assert.equal(await card(admin).locator("tbody tr").count(), ROWS);

@@ -41,7 +41,8 @@ test("the broker view has a row of each node's server with its role, version, ro
   const cards = admin.page.locator("main .card");
   await cards.nth(2).filter({ hasText: "noeviction" }).waitFor();
   assert.equal(await cards.count(), 3);
-  const text = await cards.first().innerText();
+  // Each node asks its server in its own time: the first card may have less than the last one at first.
+  const text = await cards.first().filter({ hasText: "noeviction" }).filter({ hasText: /Round trip\s*[\d.]+ ms/ }).innerText();
   for (const part of [`127.0.0.1:${cluster.redis}`, "ready", "master", "replicas: 0", redis("info", "server").match(/redis_version:(\S+)/)[1]]) assert.ok(text.includes(part), `${part}\n${text}`);
   assert.match(text, /Round trip\s+[\d.]+ ms/);
   assert.match(text, /Reconnects\s+0\b/);
@@ -120,7 +121,14 @@ test("a list of channels tells position, history and presence, and one channel w
   const admin = await login({ view: "channels?prefix=open:listed" });
   const row = admin.page.locator("main tbody tr", { hasText: "open:listed" });
   await row.waitFor();
-  const cells = await row.locator("td .cell").allInnerTexts();
+  let cells = await row.locator("td .cell").allInnerTexts();
+  // What the broker does not tell within a second is unknown: then the list is asked for again.
+  for (let tries = 1; tries < 20 && cells.includes("unknown"); tries += 1) {
+    await admin.view("channels");
+    await admin.view("channels?prefix=open:listed");
+    await row.waitFor();
+    cells = await row.locator("td .cell").allInnerTexts();
+  }
   // Subscribers, nodes, offset, epoch, history, bytes, presence.
   assert.deepEqual([cells[0], cells[2], cells[4], cells[6]], ["1", "3", "3", "1"], cells.join("|"));
   assert.match(cells[5], /^[1-9][\d.,]* K?i?B$/, cells.join("|"));
@@ -141,6 +149,8 @@ test("the disconnects tell that a user came back, after how long and where", asy
   assert.equal(status, 200);
   await back;
   await admin.view("disconnects");
+  // The view is asked once, and a node may note the return a moment after the client has heard of it.
+  await admin.page.getByRole("button", { name: "Live" }).click();
   const row = admin.page.locator("main tbody tr", { hasText: "returner" });
   await row.filter({ hasText: /after .*, on / }).waitFor();
   assert.match(await row.innerText(), /4000[\s\S]*try again/);
@@ -154,6 +164,8 @@ test("an action on more than a hundred connections of several nodes asks for the
     const raw = await Raw.open(cluster.nodes[count % 3].websocket);
     raws.push(raw);
     ended.push(new Promise((resolve) => raw.socket.once("close", resolve)));
+    // A pong: on a busy machine the first ones would be missed before the last one has connected.
+    raw.socket.on("message", (data) => String(data) === "{}" && raw.send({}));
     raw.send({ id: 1, connect: { token: token("crowd") } });
     await raw.reply((reply) => reply.id === 1);
   }

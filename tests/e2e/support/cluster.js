@@ -11,7 +11,7 @@ import { startNode } from "./node.js";
 
 const NODES = 3;
 /** Milliseconds until a daemon accepts. */
-const READY_WITHIN = 15_000;
+const READY_WITHIN = 60_000;
 
 async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
@@ -29,6 +29,9 @@ async function until(what, holds) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
+
+/** Redis is there all the time: a node or a Redis that a busy machine suspends for some seconds is not away. */
+const PATIENT = { "broker.redis.request_timeout": "20s", "broker.redis.canary_timeout": "20s" };
 
 /** No connection is kept: each request is one of a new client, for the balancer as for the nodes. */
 const balancer = (port, nodes) => `
@@ -71,7 +74,7 @@ export class Cluster {
     const redis = await freePort();
     this.redis = redis;
     this.#daemon("redis-server", ["--bind", "127.0.0.1", "--port", `${redis}`, "--save", "", "--dir", this.directory]);
-    const settings = { "broker.kind": "redis", "broker.redis.url": `redis://127.0.0.1:${redis}`, "http.workers": 1, ...overrides };
+    const settings = { "broker.kind": "redis", "broker.redis.url": `redis://127.0.0.1:${redis}`, "http.workers": 1, ...PATIENT, ...overrides };
     for (let node = 0; node < NODES; node += 1) this.nodes.push(await startNode({ ...settings, ...ofNode(node) }));
     const port = await freePort();
     const file = join(this.directory, "haproxy.cfg");
