@@ -27,7 +27,8 @@ let backend;
 let node;
 before(async () => {
   backend = await AskedBackend.start((kind, question) => answers[kind](question));
-  const endpoint = (kind) => ({ endpoint: `${backend.url}/${kind}` });
+  // Without a time a call has 1 s, in which a busy machine may not come to the backend.
+  const endpoint = (kind) => ({ endpoint: `${backend.url}/${kind}`, timeout: "20s" });
   node = await startNode({
     "client.proxy.connect": { enabled: true, ...endpoint("connect") },
     "channel.proxy.subscribe": endpoint("subscribe"),

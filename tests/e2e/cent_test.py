@@ -42,7 +42,7 @@ from cent import (
 )
 
 KEY = "test-key"
-READY_WITHIN_SECONDS = 20
+READY_WITHIN_SECONDS = 60
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 SETTINGS = """
@@ -87,7 +87,7 @@ class CentTest(unittest.TestCase):
                 if node.poll() is not None or time.monotonic() > until:
                     raise RuntimeError("the node did not become ready")
                 time.sleep(0.02)
-        cls.client = Client(f"{cls.url}/api", KEY)
+        cls.client = Client(f"{cls.url}/api", KEY, timeout=60)
         cls.addClassCleanup(cls.client.close)
 
     def test_publish_and_history(self):
@@ -191,7 +191,7 @@ class CentTest(unittest.TestCase):
 
     def test_the_asynchronous_client(self):
         async def publish():
-            async with AsyncClient(f"{self.url}/api", KEY) as client:
+            async with AsyncClient(f"{self.url}/api", KEY, timeout=60) as client:
                 results = await asyncio.gather(*(client.publish(PublishRequest(channel="open:async", data=n)) for n in range(20)))
                 return sorted(result.offset for result in results)
 

@@ -24,8 +24,8 @@ from centrifuge import Client, ClientEventHandler, ReplyError, SubscriptionEvent
 
 KEY = "test-key"
 SECRET = "test-secret-of-at-least-thirty-two-bytes"
-READY_WITHIN_SECONDS = 20
-WITHIN_SECONDS = 20
+READY_WITHIN_SECONDS = 60
+WITHIN_SECONDS = 60
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 SETTINGS = """
@@ -40,6 +40,7 @@ hmac_secret = "{secret}"
 allow_anonymous = true
 [rpc.proxy]
 endpoint = "{backend}/rpc"
+timeout = "20s"
 [[rpc.namespaces]]
 name = "asked"
 proxy_enabled = true

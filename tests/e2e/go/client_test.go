@@ -29,8 +29,8 @@ import (
 const (
 	key         = "test-key"
 	secret      = "test-secret-of-at-least-thirty-two-bytes"
-	within      = 20 * time.Second
-	readyWithin = 20 * time.Second
+	within      = 60 * time.Second
+	readyWithin = 60 * time.Second
 )
 
 const settings = `
@@ -43,6 +43,7 @@ keys = ["test-key"]
 hmac_secret = "test-secret-of-at-least-thirty-two-bytes"
 [rpc.proxy]
 endpoint = "%s/rpc"
+timeout = "20s"
 [[rpc.namespaces]]
 name = "asked"
 proxy_enabled = true
@@ -212,6 +213,7 @@ func (f form) connect(t *testing.T, user string) (*centrifuge.Client, <-chan uin
 		EnableCompression: f.deflates,
 		HandshakeTimeout:  within,
 		ReadTimeout:       within,
+		WriteTimeout:      within,
 		MinReconnectDelay: 300 * time.Millisecond,
 	})
 	connected, ended := make(chan struct{}, 16), make(chan uint32, 16)

@@ -14,11 +14,14 @@ import (
 	"github.com/centrifugal/gocent/v3"
 )
 
+// patient waits longer than the second of the library's own client, which a busy machine may need.
+var patient = &http.Client{Timeout: within}
+
 func backend(t *testing.T) (*gocent.Client, context.Context) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	t.Cleanup(cancel)
-	return gocent.New(gocent.Config{Addr: "http://" + address + "/api", Key: key}), ctx
+	return gocent.New(gocent.Config{Addr: "http://" + address + "/api", Key: key, HTTPClient: patient}), ctx
 }
 
 func expectCode(t *testing.T, err error, code int) {
@@ -141,7 +144,7 @@ func TestGocentIsToldItsErrors(t *testing.T) {
 	expectCode(t, err, 102)
 	_, err = api.Publish(ctx, "", []byte("1"))
 	expectCode(t, err, 107)
-	stranger := gocent.New(gocent.Config{Addr: "http://" + address + "/api", Key: "wrong"})
+	stranger := gocent.New(gocent.Config{Addr: "http://" + address + "/api", Key: "wrong", HTTPClient: patient})
 	_, err = stranger.Publish(ctx, "open:a", []byte("1"))
 	var status gocent.ErrStatusCode
 	if !errors.As(err, &status) || status.Code != http.StatusUnauthorized {

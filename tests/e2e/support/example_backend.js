@@ -70,7 +70,9 @@ export class Backend {
     const settings = readFileSync(join(directory, "gorani.toml"), "utf8")
       .replaceAll("127.0.0.1:8000", `127.0.0.1:${this.nodePort}`)
       .replaceAll(":3000", `:${this.port}`)
-      .replaceAll('"state/', `"${this.state}/`);
+      .replaceAll('"state/', `"${this.state}/`)
+      // Without it a call has 1 s, which a busy backend may miss.
+      .replace(/^endpoint = .*$/gm, '$&\ntimeout = "20s"');
     const file = join(this.state, "gorani.toml");
     writeFileSync(file, settings);
     this.node = await serve(file, this.nodePort, API_KEY, { GORANI__API__KEYS: API_KEY });
