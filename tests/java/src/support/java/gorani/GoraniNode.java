@@ -47,10 +47,9 @@ final class GoraniNode implements AutoCloseable {
         [client]
         allow_anonymous = true
         personal_channels = ["open:inbox"]
-        expiry_grace = "5s"
+        expiry_grace = "20s"
         [token]
         hmac_secret = "%s"
-        leeway = "0s"
         [[stomp.users]]
         name = "guest"
         password = "guest"
