@@ -27,7 +27,7 @@ import org.springframework.web.socket.sockjs.client.Transport;
 
 /** Spring's own client, with what it hears in line. */
 final class Client implements AutoCloseable {
-  private static final long SOON_SECONDS = 20;
+  private static final long SOON_SECONDS = 60;
 
   final StompSession session;
   /** Messages of errors. */

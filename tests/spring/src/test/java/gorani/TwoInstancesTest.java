@@ -3,6 +3,7 @@ package gorani;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.IOException;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -40,6 +41,7 @@ class TwoInstancesTest {
     secondNode = new GoraniNode(redis.settings());
     first = Application.start(firstNode.tcp);
     second = Application.start(secondNode.tcp);
+    awaitBroadcasts();
   }
 
   @AfterEach
@@ -72,6 +74,26 @@ class TwoInstancesTest {
     Set<String> both = new HashSet<>(texts(one));
     both.addAll(texts(other));
     return both;
+  }
+
+  /**
+   * Waits until both instances hear of messages to users whom the other one does not know. Spring subscribes to them after it has told
+   * that its broker is there, and nothing tells when that has come to the node.
+   */
+  private void awaitBroadcasts() throws InterruptedException {
+    long until = System.nanoTime() + TimeUnit.SECONDS.toNanos(KNOWN_WITHIN_SECONDS);
+    while (!haveBroadcasts()) {
+      assertTrue(System.nanoTime() < until, "the instances do not subscribe to the messages of each other");
+      Thread.sleep(50);
+    }
+  }
+
+  private boolean haveBroadcasts() throws InterruptedException {
+    try {
+      return firstNode.api("channels", "{\"pattern\":\"unresolved-user\"}").contains("\"num_clients\":2");
+    } catch (IOException unanswered) {
+      return false;
+    }
   }
 
   private static void awaitUser(ConfigurableApplicationContext instance, String user) throws InterruptedException {
@@ -148,6 +170,7 @@ class TwoInstancesTest {
       send(first, "ben", "to nobody");
       secondNode.start();
       Application.awaitBroker(second, true);
+      awaitBroadcasts();
       isOver.set(true);
       Set<String> expected = ofFirst.get(60, TimeUnit.SECONDS);
       assertTrue(expected.size() > 10, "the restart took no time");
