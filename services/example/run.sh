@@ -50,6 +50,8 @@ trap 'end; exit 0' INT TERM
 
 "$gorani" serve &
 pids+=($!)
+# The time of npm does not count.
+SECONDS=0
 until "$gorani" health ready >/dev/null 2>&1; do
     if ! kill -0 "${pids[0]}" 2>/dev/null || [ "$SECONDS" -ge "$ready_within" ]; then
         echo "the node did not become ready" >&2
