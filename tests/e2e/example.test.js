@@ -30,7 +30,7 @@ test("what one says the other reads at once, and both see who is there", async (
   assert.deepEqual(await jun.texts(), await mina.texts());
   await mina.shows("#count", "2");
   await jun.leaves();
-  await mina.page.locator("#count", { hasText: /^1$/ }).waitFor({ timeout: 20_000 });
+  await mina.page.locator("#count", { hasText: /^1$/ }).waitFor({ timeout: 60_000 });
   assert.deepEqual(mina.problems, []);
 });
 

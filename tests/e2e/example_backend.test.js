@@ -92,7 +92,7 @@ for (const kind of KINDS) {
       const mina = await connect("Mina");
       const names = () => mina.rpc("ask", { question: "who" }).then(({ data }) => data.answer);
       const seen = async (answer) => {
-        const until = Date.now() + 20_000;
+        const until = Date.now() + 60_000;
         while ((await names()) !== answer) assert.ok(Date.now() < until, `${await names()} is not ${answer}`);
       };
       await seen("Here are Mina.");
@@ -117,7 +117,7 @@ for (const kind of KINDS) {
       await visitor.says("#state", "Connected");
       return visitor;
     };
-    const isAlone = (visitor) => visitor.page.waitForFunction(() => document.querySelectorAll("#online li").length === 1, null, { timeout: 20_000 });
+    const isAlone = (visitor) => visitor.page.waitForFunction(() => document.querySelectorAll("#online li").length === 1, null, { timeout: 60_000 });
 
     const mina = await comes("Mina");
     await mina.says("#online", "Mina");

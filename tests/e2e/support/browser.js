@@ -14,6 +14,9 @@ export async function startBrowser(...more) {
   return chromium.launch({ executablePath, args: ["--no-sandbox", ...more] });
 }
 
+/** Milliseconds until something is to be seen: the SDK of a page waits up to 20 s until it connects again. */
+const SEEN_WITHIN = 60_000;
+
 /** A visitor: a browser window of its own, with what went wrong in it. */
 export class Visitor {
   /** Opens the page of `url` at `channel` and waits until it says `state`. */
@@ -30,6 +33,7 @@ export class Visitor {
     this.page = page;
     this.problems = [];
     this.requests = [];
+    page.setDefaultTimeout(SEEN_WITHIN);
     page.on("pageerror", (error) => this.problems.push(String(error)));
     page.on("console", (message) => message.type() === "error" && this.problems.push(message.text()));
     page.on("request", (request) => this.requests.push(request.url()));
@@ -38,7 +42,7 @@ export class Visitor {
 
   /** Waits until the element's text holds `text`. */
   async says(selector, text) {
-    await this.page.locator(selector).filter({ hasText: text }).first().waitFor({ timeout: 15_000 });
+    await this.page.locator(selector).filter({ hasText: text }).first().waitFor({ timeout: SEEN_WITHIN });
   }
 
   async subscribed() {

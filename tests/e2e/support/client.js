@@ -4,7 +4,9 @@ import { Centrifuge } from "centrifuge";
 import WebSocket from "ws";
 
 /** Milliseconds that a test waits for one event. */
-const WITHIN = 10_000;
+const WITHIN = 30_000;
+/** Milliseconds that the SDK waits for one reply; its own 5 s are for a machine that does nothing else. */
+const REPLY_WITHIN = 20_000;
 
 /** The next `event` of `emitter` for which `where` holds; fails after `within` milliseconds. */
 export function next(emitter, event, { where = () => true, within = WITHIN } = {}) {
@@ -47,7 +49,7 @@ export class Clients {
 
   /** A client that is not yet connecting. */
   make(endpoint, options = {}) {
-    const client = new this.#Sdk(endpoint, { websocket: WebSocket, minReconnectDelay: 100, maxReconnectDelay: 1000, ...options });
+    const client = new this.#Sdk(endpoint, { websocket: WebSocket, minReconnectDelay: 100, maxReconnectDelay: 1000, timeout: REPLY_WITHIN, ...options });
     // An "error" without a listener ends a Node process; tests that expect one listen themselves.
     client.on("error", () => {});
     this.#open.push(client);

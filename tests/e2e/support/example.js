@@ -11,8 +11,8 @@ import { Proxy } from "./proxy.js";
 
 export const directory = join(repository, "services/example");
 const API_KEY = "example-key";
-/** Milliseconds until a thing is to be seen. */
-const WITHIN = 20_000;
+/** Milliseconds until a thing is to be seen: the SDK of the page waits up to 20 s until it connects again. */
+const WITHIN = 60_000;
 
 export class Example {
   static async start() {
@@ -93,6 +93,7 @@ export class Person {
 
   constructor(context, page, name) {
     Object.assign(this, { context, page, name, problems: [] });
+    page.setDefaultTimeout(WITHIN);
     page.on("pageerror", (error) => this.problems.push(String(error)));
     page.on("console", (message) => message.type() === "error" && this.problems.push(message.text()));
   }

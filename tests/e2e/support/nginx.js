@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 /** Milliseconds until it accepts. */
-const ACCEPTS_WITHIN = 10_000;
+const ACCEPTS_WITHIN = 60_000;
 
 export class Nginx {
   /** Forwards to `port` of the loopback. */

@@ -15,9 +15,9 @@ export const repository = fileURLToPath(new URL("../../../", import.meta.url));
 export const binary = process.env.GORANI_BIN || join(repository, "target/debug/gorani");
 
 /** Milliseconds until `/health/ready` answers 200; a debug build on a busy machine is slow. */
-const READY_WITHIN = 20_000;
+const READY_WITHIN = 60_000;
 /** Milliseconds from SIGTERM until the node must be gone. */
-const GONE_WITHIN = 10_000;
+const GONE_WITHIN = 30_000;
 
 /** Everything a channel can do, for everybody. */
 const open = {

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import WebSocket from "ws";
 
 /** Milliseconds until a test gives up waiting for one reply, or for the end. */
-const WITHIN = 15_000;
+const WITHIN = 60_000;
 
 export class Raw {
   /** Opens a connection; nothing is sent yet. */

@@ -1,7 +1,7 @@
 // The published SockJS client, and what is tried over each of its transports; in Node and, as text, in a browser.
 
 /** Milliseconds that one case may take; a debug build on a busy machine is slow. */
-export const WITHIN = 30_000;
+export const WITHIN = 60_000;
 
 /**
  * Options of a SockJS client that has this transport alone. By itself it gives a transport up after a time computed from its first
