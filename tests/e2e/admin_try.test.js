@@ -66,6 +66,29 @@ test("a user's connection is opened with the token of the node, and each frame i
   await admin.close();
 });
 
+test("who leaves the view before the token comes opens no connection", async () => {
+  const admin = await open();
+  let opened = 0;
+  admin.page.on("websocket", () => (opened += 1));
+  let answer;
+  const mayAnswer = new Promise((resolve) => (answer = resolve));
+  await admin.page.route(/actions\/try$/, async (route) => {
+    await mayAnswer;
+    await route.continue();
+  });
+  await connect(admin);
+  await admin.page.evaluate(() => (location.hash = "#/slow"));
+  await admin.says("main h1", "Slow consumers");
+  const answered = admin.page.waitForResponse(/actions\/try$/);
+  answer();
+  await answered;
+  // A connection would be opened while this is asked.
+  await admin.page.evaluate(() => fetch("api/slow").then((response) => response.json()));
+  assert.equal(opened, 0);
+  assert.deepEqual(admin.problems, []);
+  await admin.close();
+});
+
 test("a node without a secret, a closed connection and data that are no JSON are told in words", async () => {
   const admin = await open();
   suite.fake.failures["actions/try"] = { status: 409, code: "no_token_secret" };

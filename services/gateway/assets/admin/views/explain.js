@@ -63,7 +63,8 @@ export function Explain({ query }) {
     const own = new AbortController();
     setState({ loading: true });
     post("explain", JSON.parse(key), own.signal).then(
-      (answer) => setState({ answer, at: Date.now() }),
+      // It came in the same moment in which another question took its place.
+      (answer) => !own.signal.aborted && setState({ answer, at: Date.now() }),
       (error) => !own.signal.aborted && setState({ error }),
     );
     return () => own.abort();

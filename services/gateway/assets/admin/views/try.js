@@ -63,6 +63,7 @@ export function Try() {
   const [busy, setBusy] = useState(false);
   const current = useRef(null);
   const timer = useRef(null);
+  const gone = useRef(false);
   const draw = () => {
     timer.current ??= setTimeout(() => {
       timer.current = null;
@@ -70,6 +71,7 @@ export function Try() {
     }, DRAW_EVERY);
   };
   useEffect(() => () => {
+    gone.current = true;
     clearTimeout(timer.current);
     current.current?.close();
   }, []);
@@ -84,6 +86,8 @@ export function Try() {
     current.current?.close();
     try {
       const { token, endpoint } = (await post("actions/try", { user })).result;
+      // Nobody would close a connection of a view that is left meanwhile.
+      if (gone.current) return;
       const url = new URL(endpoint, document.baseURI);
       url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
       current.current = new Connection(url, token, draw);
