@@ -26,8 +26,8 @@ export function startAdminCluster(overrides = {}, ofNode = () => ({})) {
       "admin.password_hash": passwordHash(),
       "admin.password_contents": true,
       "cluster.secret": "a-secret-of-the-cluster-of-40-characters",
-      // On a busy machine a node answers late, and its part would be missing; views that ask once would lack it for ever. Within
-      // the 15 s of the page.
+      // On a busy machine a node answers late, and its part would be missing; views that ask once would lack it for ever. The time is
+      // within the 15 s of the page, and within the lease, so that a node that is gone is named first.
       "cluster.answer_timeout": "8s",
       "cluster.lease": "30s",
       ...overrides,

@@ -30,8 +30,8 @@ async function until(what, holds) {
   }
 }
 
-/** Redis is there all the time: a node or a Redis that a busy machine suspends for some seconds is not away. */
-const PATIENT = { "broker.redis.request_timeout": "20s", "broker.redis.canary_timeout": "20s" };
+/** A Redis or a node that a busy machine suspends for some seconds is not away. */
+const PATIENT = { "broker.redis.request_timeout": "20s", "broker.redis.canary_timeout": "20s", "cluster.answer_timeout": "8s" };
 
 /** No connection is kept: each request is one of a new client, for the balancer as for the nodes. */
 const balancer = (port, nodes) => `

@@ -36,9 +36,11 @@ final class RedisServer implements AutoCloseable {
     }
   }
 
-  /** The settings of a node whose broker this is. */
+  /** The settings of a node whose broker this is. One that a busy machine suspends for some seconds is not away. */
   Map<String, String> settings() {
-    return Map.of("BROKER__KIND", "redis", "BROKER__REDIS__URL", "redis://127.0.0.1:" + port + "/0");
+    return Map.of("BROKER__KIND", "redis", "BROKER__REDIS__URL", "redis://127.0.0.1:" + port + "/0",
+        "BROKER__REDIS__REQUEST_TIMEOUT", "20s", "BROKER__REDIS__CANARY_TIMEOUT", "20s",
+        "CLUSTER__ANSWER_TIMEOUT", "8s");
   }
 
   @Override
