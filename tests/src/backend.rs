@@ -25,7 +25,7 @@ pub use self::answer::Answer;
 use self::connection::Connection;
 
 /// Longest wait for what a test expects.
-pub const TIME_LIMIT: Duration = Duration::from_secs(20);
+pub const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// A request, as it came.
 #[derive(Debug, Clone)]

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long one may take until it accepts.
-const READY_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Pause between two looks at one that does not accept yet.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 

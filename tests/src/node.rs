@@ -2,18 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    io::Read,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    fs::OpenOptions,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tempfile::TempDir;
 
 use crate::{
@@ -87,13 +85,14 @@ pub struct Node {
     address: SocketAddr,
     operators: SocketAddr,
     api_key: String,
-    output: Arc<Mutex<Vec<u8>>>,
     files: TempDir,
     file_limit: Option<u64>,
 }
 
 /// The name of a node's settings file.
 const SETTINGS_FILE: &str = "gorani.toml";
+/// The name of the file, beside them, that takes what a node writes.
+const OUTPUT_FILE: &str = "output";
 
 impl Node {
     /// Starts the binary with these settings on a free port of the loopback and waits until it is ready.
@@ -137,11 +136,10 @@ impl Node {
         let files = TempDir::new().expect("a temporary directory");
         std::fs::write(files.path().join(SETTINGS_FILE), settings.text())
             .expect("the settings file can be written");
-        let output = Arc::new(Mutex::new(Vec::new()));
-        let child = run(program, &files, &output, file_limit);
+        let child = run(program, &files, file_limit);
         let (program, api_key) = (program.to_owned(), settings.api_key());
         let operators = settings.operators().unwrap_or(address);
-        Self { program, child, address, operators, api_key, output, files, file_limit }
+        Self { program, child, address, operators, api_key, files, file_limit }
     }
 
     /// Writes other settings into its file, on the same address. It reads them at the next start, or when it is told to.
@@ -203,9 +201,14 @@ impl Node {
         Api::new(self.address, &self.api_key)
     }
 
-    /// All it has written to standard output and standard error so far.
+    /// All it has written to standard output and standard error so far. It writes into a file: whatever stood there before an answer
+    /// or before its end is here after that, which a thread that reads a pipe could not promise.
+    ///
+    /// # Panics
+    /// If the file is gone.
     pub fn output(&self) -> String {
-        String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
+        let written = std::fs::read(self.files.path().join(OUTPUT_FILE)).expect("the file of its output");
+        String::from_utf8_lossy(&written).into_owned()
     }
 
     /// A crash: `kill -9`.
@@ -216,7 +219,7 @@ impl Node {
 
     /// Starts it again where it was, with the same settings, after it has ended. Does not wait for readiness.
     pub fn restart(&mut self) {
-        self.child = run(&self.program, &self.files, &self.output, self.file_limit);
+        self.child = run(&self.program, &self.files, self.file_limit);
     }
 
     /// The binary of its next start, with the same settings.
@@ -253,8 +256,11 @@ impl Drop for Node {
     }
 }
 
-/// Starts the binary with the settings file of the directory, with so many open files at most.
-fn run(program: &Path, files: &TempDir, output: &Arc<Mutex<Vec<u8>>>, file_limit: Option<u64>) -> Child {
+/// Starts the binary with the settings file of the directory, with so many open files at most. What it writes is added to the file
+/// for that.
+fn run(program: &Path, files: &TempDir, file_limit: Option<u64>) -> Child {
+    let output = OpenOptions::new().create(true).append(true).open(files.path().join(OUTPUT_FILE));
+    let output = output.expect("a writable directory");
     let mut command = match file_limit {
         None => Command::new(program),
         Some(limit) => {
@@ -263,17 +269,14 @@ fn run(program: &Path, files: &TempDir, output: &Arc<Mutex<Vec<u8>>>, file_limit
             shell
         }
     };
-    let mut child = command
+    command
         .args(["serve", "--config"])
         .arg(files.path().join(SETTINGS_FILE))
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(output.try_clone().expect("a second handle of a file"))
+        .stderr(output)
         .spawn()
-        .expect("the node's binary can be started");
-    collect(child.stdout.take(), output);
-    collect(child.stderr.take(), output);
-    child
+        .expect("the node's binary can be started")
 }
 
 /// An address of the loopback on which nothing listens.
@@ -288,21 +291,17 @@ pub fn free_address() -> SocketAddr {
     for _ in 0..ports {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) % ports;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORTS.start + (offset + step) % ports));
-        if TcpListener::bind(address).is_ok() {
+        if is_free(address) {
             return address;
         }
     }
     panic!("no free port in {PORTS:?}");
 }
 
-/// Reads a pipe to its end on a thread of its own, so that a talkative node never blocks on it.
-fn collect(pipe: Option<impl Read + Send + 'static>, into: &Arc<Mutex<Vec<u8>>>) {
-    let mut pipe = pipe.expect("the pipe was asked for");
-    let into = Arc::clone(into);
-    thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(read @ 1..) = pipe.read(&mut buffer) {
-            into.lock().unwrap().extend_from_slice(&buffer[..read]);
-        }
-    });
+/// True if nothing listens there. The socket that finds out never listens: a process that another test starts meanwhile has a copy of it
+/// until it runs its own program, and a copy that listened would keep the address from the node that it is for.
+fn is_free(address: SocketAddr) -> bool {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("a socket");
+    socket.set_reuse_address(true).expect("a socket option");
+    socket.bind(&address.into()).is_ok()
 }

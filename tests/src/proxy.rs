@@ -92,8 +92,13 @@ impl Proxy {
                 let server = *roads.server.lock().unwrap();
                 let Ok(far) = TcpStream::connect(server) else { continue };
                 let ways = Ways::default();
-                ways.set(roads.of_new.there.load(Ordering::SeqCst), roads.of_new.back.load(Ordering::SeqCst));
-                roads.cut.lock().unwrap().push(ways.clone());
+                {
+                    // Held meanwhile, so that a cut finds each connection either among those that are there or among the new ones.
+                    let mut known = roads.cut.lock().unwrap();
+                    let of_new = &roads.of_new;
+                    ways.set(of_new.there.load(Ordering::SeqCst), of_new.back.load(Ordering::SeqCst));
+                    known.push(ways.clone());
+                }
                 let copy = |stream: &TcpStream| stream.try_clone().expect("a second handle of a socket");
                 let (near_end, far_end) = (copy(&near), copy(&far));
                 let listens = Arc::new(AtomicBool::new(false));
@@ -152,14 +157,16 @@ impl Proxy {
     }
 
     fn cut(&self, there: bool, back: bool) {
+        let known = self.roads.cut.lock().unwrap();
         self.roads.of_new.set(there, back);
-        self.roads.cut.lock().unwrap().iter().for_each(|ways| ways.set(there, back));
+        known.iter().for_each(|ways| ways.set(there, back));
     }
 
     /// New connections work again. Those made meanwhile stay cut off.
     pub fn lift(&self) {
+        let mut known = self.roads.cut.lock().unwrap();
         self.roads.of_new.set(false, false);
-        self.roads.cut.lock().unwrap().clear();
+        known.clear();
     }
 }
 

@@ -17,7 +17,9 @@ use crate::{
 };
 
 /// How long a server may take until it accepts.
-const READY_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Longest wait for an answer of one that may stand still.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Pause between two looks at a server that does not accept yet.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
@@ -28,8 +30,9 @@ const SENTINEL_DOWN_AFTER_MS: u32 = 500;
 /// How long Sentinels wait with the next attempt at a failover.
 const SENTINEL_FAILOVER_TIMEOUT_MS: u32 = 3_000;
 
-/// Without an answer for so long, a server of a cluster is believed to be gone.
-const CLUSTER_NODE_TIMEOUT_MS: u32 = 1_000;
+/// Without an answer for so long, a server of a cluster is believed to be gone. A server that only waits for a core on a busy machine
+/// must not be: the failover would lose what was not copied yet.
+const CLUSTER_NODE_TIMEOUT_MS: u32 = 3_000;
 
 /// A redis-server that writes every change to its append-only file before it answers, so that it can be killed.
 #[derive(Debug)]
@@ -119,7 +122,7 @@ impl Redis {
     pub fn ask(&self, command: &str) -> String {
         let ask = || -> std::io::Result<String> {
             let mut stream = BufReader::new(TcpStream::connect(self.address)?);
-            stream.get_mut().set_read_timeout(Some(READY_WITHIN))?;
+            stream.get_mut().set_read_timeout(Some(ANSWER_WITHIN))?;
             stream.get_mut().write_all(format!("{command}\r\n").as_bytes())?;
             let mut head = String::new();
             stream.read_line(&mut head)?;

@@ -12,7 +12,7 @@ const PRIMARIES: u16 = 3;
 /// Slots of every cluster.
 const SLOTS: u16 = 16_384;
 /// How long the servers may take to agree.
-const AGREED_WITHIN: Duration = Duration::from_secs(30);
+const AGREED_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// Six servers.

@@ -12,7 +12,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
 /// Longest wait for an answer of a server.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Numbers of this many digits are moments in milliseconds, alone or as a part of an id: they move with the time between writing
 /// and reading.
 const DIGITS_OF_MOMENTS: usize = 13;
