@@ -102,7 +102,7 @@ fn the_row_of_a_server_tells_that_nothing_waits_for_it() {
 fn while_redis_stands_still_each_node_tells_what_waits_for_it_and_that_the_other_is_missing() {
     let redis = Redis::start();
     // Long enough for a look at what waits.
-    let settings = || with_redis(&redis).set("broker.redis.request_timeout", "\"5s\"");
+    let settings = || with_redis(&redis).set("broker.redis.request_timeout", "\"8s\"");
     let start = |name: &str| Node::start(settings().set("node.name", format!("\"{name}\"")));
     let nodes = [start("n1"), start("n2")];
     eventually("the nodes know of one another", SOON, || {
@@ -116,8 +116,10 @@ fn while_redis_stands_still_each_node_tells_what_waits_for_it_and_that_the_other
     let publication = json!({"channel": "kept:full", "data": payload()});
     let waiting = thread::spawn(move || api.call("publish", &publication));
     eventually("the publication waits", SOON, || {
+        // More than a canary or the renewal of a lease.
         let metrics = nodes[0].api().get("/metrics").1;
-        !metrics.contains("gorani_broker_pending_requests 0\n")
+        let bytes = metrics.lines().find_map(|line| line.strip_prefix("gorani_broker_pending_bytes "));
+        bytes.unwrap().parse::<usize>().unwrap() >= PAYLOAD
     });
     let answered = Asked::get("broker").key(OPERATOR).send(nodes[0].address()).body;
     let named = |node: &Value| (node["name"].clone(), node["answered"].clone());

@@ -21,7 +21,8 @@ fn start(redis: &Redis) -> Vec<Node> {
             .set("node.name", format!("\"n{number}\""))
             .set("broker.kind", "\"redis\"")
             .set("broker.redis.url", format!("\"{}\"", redis.url()))
-            .set("cluster.answer_timeout", "\"1s\"")
+            // A node that only waits for a core answers within that.
+            .set("cluster.answer_timeout", "\"5s\"")
             .set("cluster.lease", "\"60s\"");
         Node::start(settings)
     };

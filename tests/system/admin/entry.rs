@@ -65,7 +65,7 @@ fn a_login_gives_a_cookie_that_no_script_reads_and_a_logout_ends_it() {
     assert_eq!(Asked::post("logout", &json!({})).with("cookie", &cookie).send(address).head.status, 200);
     assert_eq!(session.send(address).error(), (401, "login_required"));
     for line in ["login_failed", "\"login\"", "\"logout\"", "gorani::audit"] {
-        assert!(node.output().contains(line), "{line}");
+        eventually(line, SOON, || node.output().contains(line));
     }
     assert!(!node.output().contains(PASSWORD));
 }
@@ -87,7 +87,7 @@ fn over_plain_http_a_login_is_refused_unless_a_trusted_proxy_says_https() {
     let line = answered.cookie_line();
     assert!(line.starts_with("__Host-gorani_admin=") && line.contains(" Secure;"), "{line}");
     // The audit log is not silenced by the level.
-    assert!(node.output().contains("insecure"));
+    eventually("it is told", SOON, || node.output().contains("insecure"));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_reload_by_a_signal_is_in_the_audit_log() {
         (&line["source"], &line["who"], &line["result"]),
         (&json!("signal"), &json!(""), &json!("ok"))
     );
-    assert!(node.output().contains("gorani::audit"));
+    eventually("it is logged", SOON, || node.output().contains("gorani::audit"));
 }
 
 #[test]
@@ -247,9 +247,11 @@ async fn a_flood_of_logins_does_not_hold_up_clients() {
         assert_eq!(client.publication().await, number);
         worst = worst.max(sent.elapsed());
     }
-    // Fifty passwords take many seconds one after another; no client waits for them.
-    assert!(worst < Duration::from_secs(2), "{worst:?} of {:?}", began.elapsed());
     let statuses: Vec<u16> = flood.into_iter().map(|thread| thread.join().unwrap()).collect();
+    // Fifty passwords take many seconds one after another; no client waits for them. One that did would wait for nearly all: on a
+    // machine on which everything is slow, that is what tells.
+    let most = Duration::from_secs(2).max(began.elapsed() / 3);
+    assert!(worst < most, "{worst:?} of {:?}", began.elapsed());
     assert!(statuses.iter().all(|status| *status == 401 || *status == 429), "{statuses:?}");
     assert!(statuses.contains(&429), "{statuses:?}");
 }

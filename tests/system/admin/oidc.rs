@@ -309,7 +309,7 @@ fn a_provider_that_is_away_or_slow_or_talks_nonsense_harms_nobody() {
 #[test]
 fn a_provider_that_goes_away_within_a_login_is_told_from_one_that_refuses_the_node() {
     let provider = IdentityProvider::start();
-    let node = Node::start(with_provider(&provider.issuer()).set("admin.oidc.timeout", "\"3s\""));
+    let node = Node::start(with_provider(&provider.issuer()).set("admin.oidc.timeout", "\"6s\""));
     let (browser, location) = Browser::begin(node.address(), 50);
     let path = provider.authorize(&location);
     provider.answer_tokens_by(Some(Answer::Hang));
@@ -354,5 +354,5 @@ fn without_a_provider_there_is_no_login_by_one_and_settings_without_a_role_start
     }
     // Nobody needs to have a provider at hand for a node to start.
     let nobody = Backend::start(|_| Answer::Close).url("");
-    assert!(Node::start(with_provider(&nobody)).output().contains("listening"));
+    writes(&Node::start(with_provider(&nobody)), "listening");
 }

@@ -31,7 +31,8 @@ const NAMESPACES: &str = r#"[{ name = "kept", history_size = 1000, history_ttl =
 fn settings(redis: &Redis, number: usize) -> Settings {
     users::settings(redis)
         .set("channel.namespaces", NAMESPACES.replace('\n', ""))
-        .set("cluster.lease", "\"6s\"")
+        // The lease of a node that is silent still runs when its answer is missed.
+        .set("cluster.lease", "\"12s\"")
         // A server-side subscription that lost its position would end the whole connection.
         .set("client.personal_channels", "[]")
         .set("node.name", format!("\"n{}\"", number + 1))

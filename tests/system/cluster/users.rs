@@ -1,6 +1,6 @@
 //! Clients with a user id, on the nodes of a cluster.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gorani_tests::{
     client::Client,
@@ -13,14 +13,17 @@ use serde_json::json;
 /// The keys and the algorithm of tokens.
 const SECRET: &str = "a secret of thirty-two bytes and more";
 
+/// The lease of [`settings`]: a node that only waits for a core is not taken for dead.
+pub(super) const LEASE: Duration = Duration::from_secs(6);
+
 /// The settings of a cluster whose nodes know tokens, and notice a death soon.
 pub(super) fn settings(redis: &Redis) -> Settings {
     super::settings(redis)
         .set("token.hmac_secret", format!("\"{SECRET}\""))
         .set("client.personal_channels", "[\"orders\"]")
         .set("cluster.heartbeat", "\"500ms\"")
-        .set("cluster.lease", "\"2s\"")
-        .set("cluster.answer_timeout", "\"1s\"")
+        .set("cluster.lease", format!("\"{}s\"", LEASE.as_secs()))
+        .set("cluster.answer_timeout", "\"4s\"")
 }
 
 /// Nodes with these settings.

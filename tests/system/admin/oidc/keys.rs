@@ -60,7 +60,7 @@ fn the_old_keys_go_on_while_new_ones_cannot_be_fetched() {
     // A node each: one does not ask again soon.
     for answer in [Answer::status(503), Answer::Hang, Answer::Reset] {
         let provider = IdentityProvider::start();
-        let node = Node::start(with_provider(&provider.issuer()).set("admin.oidc.timeout", "\"1s\""));
+        let node = Node::start(with_provider(&provider.issuer()).set("admin.oidc.timeout", "\"5s\""));
         assert_eq!(log_in(node.address(), &provider, 62).head.status, 200);
         provider.answer_keys_by(Some(answer));
         provider.sign_by(Signing::UnknownKey);

@@ -27,7 +27,8 @@ fn command(node: &Node, key: &str, arguments: &[&str]) -> Child {
 async fn the_command_prints_lines_and_sums_them_up() {
     let node = Node::start(tailed_settings());
     publish(&node.api(), "kept:a", 1..4);
-    let arguments = ["kept:a", "--since", "0", "--for", "1s", "--json"];
+    // Long enough for the history to be read before.
+    let arguments = ["kept:a", "--since", "0", "--for", "4s", "--json"];
     let output = command(&node, VIEWER, &arguments).wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let kinds: Vec<Value> =

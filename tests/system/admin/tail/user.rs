@@ -169,6 +169,7 @@ async fn the_last_disconnects_of_a_user_are_told_however_many_others_left_since(
     }
     let mut again = connect_as("u42", &nodes[2]).await;
     again.ok("subscribe", json!({"channel": "open:a"})).await;
+    eventually("its return is told", SOON, || !of_user("u42")[0]["returned"].is_null());
     let told = of_user("u42");
     assert_eq!(told.as_array().map(Vec::len), Some(1), "{told}");
     let (end, returned) = (&told[0], &told[0]["returned"]);

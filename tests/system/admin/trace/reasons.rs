@@ -21,7 +21,7 @@ fn settings(name: &str, redis: impl std::fmt::Display) -> Settings {
         .set("broker.redis.request_timeout", "\"60s\"")
         .set("broker.redis.canary_timeout", "\"60s\"")
         .set("cluster.lease", "\"60s\"")
-        .set("cluster.answer_timeout", "\"2s\"")
+        .set("cluster.answer_timeout", "\"6s\"")
 }
 
 /// A client on a node, and its id.
