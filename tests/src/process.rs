@@ -1,7 +1,9 @@
 //! What the kernel says about a process: CPU time in nanoseconds, resident memory, open descriptors, signals.
 
 use std::{
-    fs, thread,
+    fs,
+    path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,7 +17,7 @@ use nix::{
 pub use nix::sys::signal::Signal;
 
 /// How long a process may take until it stands still.
-const STILL_WITHIN: Duration = Duration::from_secs(10);
+const STILL_WITHIN: Duration = Duration::from_secs(60);
 /// Pause between two looks at one that does not yet.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(1);
 
@@ -47,6 +49,13 @@ impl Process {
             rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("a line for resident memory");
         let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse().expect("a number of KiB");
         kib * 1024
+    }
+
+    /// The time for which its threads could have run and had no core, of all threads together, as the kernel counts it
+    /// (`schedstat`); zero where it does not.
+    pub fn waited_for_cores(self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).expect("a living process");
+        threads.flatten().map(|thread| waited_for_core(&thread.path().join("schedstat"))).sum()
     }
 
     /// How many file descriptors are open.
@@ -81,6 +90,18 @@ impl Process {
             stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
         })
     }
+}
+
+/// The same of the calling thread alone.
+pub fn thread_waited_for_core() -> Duration {
+    waited_for_core(Path::new("/proc/thread-self/schedstat"))
+}
+
+/// The second number of the file, in nanoseconds. A thread that has ended has no file.
+fn waited_for_core(schedstat: &Path) -> Duration {
+    let numbers = fs::read_to_string(schedstat).unwrap_or_default();
+    let waited = numbers.split_whitespace().nth(1).and_then(|waited| waited.parse().ok());
+    Duration::from_nanos(waited.unwrap_or_default())
 }
 
 /// Binds the calling thread, and what it spawns from now on, to one core; returns what it was bound to before.

@@ -65,6 +65,8 @@ fn settings(before: Settings) -> Settings {
         .set("admin.enabled", "true")
         .set("admin.password_hash", format!("{:?}", *HASH))
         .set("admin.keys", keys)
+        // Clients of the tests read late.
+        .set("client.ping_interval", "\"300s\"")
 }
 
 /// One request to the admin API.

@@ -45,6 +45,8 @@ fn settings(redis: &Redis) -> Settings {
         .set("broker.redis.url", format!("\"{}\"", redis.url()))
         .set("broker.redis.request_timeout", "\"5s\"")
         .set("broker.redis.reconnect_max", "\"500ms\"")
+        // Clients of the tests read late.
+        .set("client.ping_interval", "\"300s\"")
 }
 
 fn cluster(redis: &Redis) -> Vec<Node> {

@@ -5,7 +5,7 @@ mod emulation;
 pub(crate) mod gate;
 mod sockjs;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use gorani_tests::{
     node::{Node, Settings},
@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 /// Nodes of a cluster.
 const NODES: usize = 3;
+/// Longest wait for an answer.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
 const NAMESPACES: &str = r#"[{ name = "open", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true,
  allow_publish_for_client = true, allow_publish_for_anonymous = true },
@@ -37,8 +39,13 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Self {
+        Self::start_with(|settings| settings)
+    }
+
+    /// The same with other settings.
+    fn start_with(change: impl Fn(Settings) -> Settings) -> Self {
         let redis = Redis::start();
-        let nodes = (0..NODES).map(|_| Node::start(settings(&redis))).collect();
+        let nodes = (0..NODES).map(|_| Node::start(change(settings(&redis)))).collect();
         Self { nodes, redis }
     }
 
@@ -57,6 +64,8 @@ impl Cluster {
 /// Sends a request on a connection of its own, as a balancer without keep-alive does.
 fn send(address: SocketAddr, method: &str, target: &str, headers: &str, body: &str) -> RawSocket {
     let mut socket = RawSocket::connect(address);
+    // Some answers come when a lease ends.
+    socket.stream().set_read_timeout(Some(ANSWERED_WITHIN)).unwrap();
     let length = body.len();
     let request = format!(
         "{method} {target} HTTP/1.1\r\nHost: push.example.com\r\nContent-Length: {length}\r\n{headers}\r\n{body}"

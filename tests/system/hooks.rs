@@ -17,7 +17,7 @@ use gorani_tests::{
 use crate::{eventually, subscribed};
 
 /// Longest wait for the end of a node.
-const STOPPED_WITHIN: Duration = Duration::from_secs(20);
+const STOPPED_WITHIN: Duration = Duration::from_secs(60);
 
 /// An endpoint of the settings that wants all that a test looks at.
 fn endpoint(name: &str, recorder: &Recorder) -> String {

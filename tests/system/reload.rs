@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Long enough for a reload on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 /// The beginning of a year, in Unix seconds.
 const START_OF_2030: u64 = 1_893_456_000;
 /// A year later.
@@ -341,22 +341,26 @@ async fn reloads_in_a_loop_under_load_lose_nothing_and_no_command_fails() {
     let mut subscriber = connect(&node, FIRST).await.unwrap();
     subscriber.ok("subscribe", json!({"channel": "open:a"})).await;
     let mut client = connect(&node, FIRST).await.unwrap();
-    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let (is_over, so_far) = (atomic::AtomicBool::new(false), atomic::AtomicUsize::new(0));
     let published = std::thread::scope(|scope| {
         let publisher = scope.spawn(|| {
             let api = gorani_tests::http::Api::new(node.address(), KEPT_KEY);
             let mut number = 0;
-            while !is_over.load(std::sync::atomic::Ordering::Acquire) {
+            while !is_over.load(atomic::Ordering::Acquire) {
                 api.publish("open:a", &json!(number));
                 number += 1;
+                so_far.store(number, atomic::Ordering::Release);
             }
             number
         });
         for round in 0..RELOADS {
+            let before = so_far.load(atomic::Ordering::Acquire);
             node.write_settings(&versioned(u32::try_from(round % 2).unwrap()));
             reload(&node, RELOADED);
+            // Each round has some of them, whichever thread is the slower one.
+            eventually("load", SOON, || so_far.load(atomic::Ordering::Acquire) > before);
         }
-        is_over.store(true, std::sync::atomic::Ordering::Release);
+        is_over.store(true, atomic::Ordering::Release);
         publisher.join().unwrap()
     });
     client.ok("publish", json!({"channel": "open:a", "data": "last"})).await;
@@ -365,7 +369,7 @@ async fn reloads_in_a_loop_under_load_lose_nothing_and_no_command_fails() {
     }
     assert_eq!(subscriber.publication().await, "last");
     assert_eq!(told(&node, REFUSED), 0);
-    assert!(published > RELOADS, "{published} publications are no load");
+    assert!(published >= RELOADS, "{published} publications are no load");
 }
 
 #[test]
@@ -386,10 +390,11 @@ fn nodes_with_different_settings_name_one_another_until_they_are_equal_again() {
             .find_map(|line| line.strip_prefix("gorani_settings_differing_nodes ")?.parse::<u32>().ok())
     };
     eventually("both see it", SOON, || differing(&one) == Some(1) && differing(&other) == Some(1));
-    assert!(one.output().contains("settings differ between this node and another one"), "{}", one.output());
+    let differ = "settings differ between this node and another one";
+    eventually("it is logged", SOON, || told(&one, differ) == 1);
     assert!(one.output().contains("api.keys, channel, client"), "{}", one.output());
     other.write_settings(&of_cluster(1));
     reload(&other, RELOADED);
     eventually("they are equal", SOON, || differing(&one) == Some(0) && differing(&other) == Some(0));
-    assert!(told(&one, "settings are equal on all nodes") == 1, "{}", one.output());
+    eventually("that is logged", SOON, || told(&one, "settings are equal on all nodes") == 1);
 }

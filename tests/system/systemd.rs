@@ -104,9 +104,11 @@ fn systemd_is_told_that_a_node_is_ready_once_it_listens_and_that_it_stops_when_i
 fn systemd_waits_for_a_node_whose_broker_is_away_until_it_is_there() {
     let mut redis = Redis::start();
     redis.kill();
+    // It is back soon after Redis is: long before a node whose broker stays away is told to be ready.
     let settings = Settings::open()
         .set("broker.kind", "\"redis\"")
-        .set("broker.redis.url", format!("\"{}\"", redis.url()));
+        .set("broker.redis.url", format!("\"{}\"", redis.url()))
+        .set("broker.redis.reconnect_max", "\"500ms\"");
     let service = Service::start(settings, &[]);
     crate::eventually("it listens", WITHIN, || service.get("/health/live") == 200);
     assert_eq!(service.get("/health/ready"), 503);
@@ -129,7 +131,7 @@ fn a_node_whose_broker_stays_away_is_told_to_be_ready_in_the_end_and_says_what_i
 
 #[test]
 fn the_watchdog_is_told_again_and_again_that_a_node_lives_while_it_drains_too() {
-    let settings = Settings::open().set("drain.grace", "\"3s\"");
+    let settings = Settings::open().set("drain.grace", "\"20s\"");
     let service = Service::start(settings, &[("WATCHDOG_USEC", "900000")]);
     service.until("READY=1");
     for _ in 0..3 {

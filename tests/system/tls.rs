@@ -61,7 +61,7 @@ pub(crate) fn start_with(settings: Settings, files: &Path) -> (Node, Arc<ClientC
     let (settings, config) = certified(settings, "http.tls", files);
     let node = Node::spawn(settings);
     let address = node.address();
-    eventually("the node listens", Duration::from_secs(10), || TcpStream::connect(address).is_ok());
+    eventually("the node listens", Duration::from_secs(60), || TcpStream::connect(address).is_ok());
     (node, config)
 }
 
@@ -72,7 +72,7 @@ fn connect(node: &Node, config: &Arc<ClientConfig>) -> Stream {
 /// A connection whose handshake comes with its first bytes.
 pub(crate) fn connect_to(address: SocketAddr, config: &Arc<ClientConfig>) -> Stream {
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), stream)
 }

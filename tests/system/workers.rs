@@ -17,8 +17,11 @@ const NAMESPACE: &str = r#"[{ name = "kept", history_size = 1000, history_ttl = 
  allow_subscribe_for_anonymous = true, allow_recovery = true, force_recovery = true }]"#;
 
 fn start() -> Node {
-    let settings =
-        Settings::open().set("http.workers", "4").set("channel.namespaces", NAMESPACE.replace('\n', ""));
+    let settings = Settings::open()
+        .set("http.workers", "4")
+        .set("channel.namespaces", NAMESPACE.replace('\n', ""))
+        // Clients of the tests read one after the other.
+        .set("client.ping_interval", "\"300s\"");
     Node::start(settings)
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Asked, OPERATOR, read, settings};
 use crate::eventually;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const PAYLOAD: usize = 1000;
 
 fn with_history() -> Settings {

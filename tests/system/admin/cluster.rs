@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Asked, OPERATOR, PASSWORD, VIEWER, login, read, settings};
 use crate::eventually;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn start(redis: &Redis) -> Vec<Node> {
     let one = |number: usize| {

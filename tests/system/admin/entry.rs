@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Answered, Asked, HASH, OPERATOR, PASSWORD, VIEWER, login, read, settings};
 use crate::eventually;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 
 fn start() -> Node {
     Node::start(settings(Settings::open()))

@@ -18,7 +18,7 @@ use serde_json::json;
 use super::{Asked, OPERATOR, settings};
 use crate::{eventually, tls};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// The paths that move.
 const OPERATORS_PATHS: [&str; 6] =

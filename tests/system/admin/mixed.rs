@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Asked, VIEWER, settings};
 use crate::eventually;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 /// For so long a node is waited for that could answer.
 const ANSWER_TIMEOUT: &str = "\"15s\"";
 const NOT_WAITED: Duration = Duration::from_secs(10);

@@ -20,7 +20,7 @@ use self::provider::{CLIENT_SECRET, IdentityProvider, Signing};
 use super::{Answered, Asked, HASH, PASSWORD, login};
 use crate::eventually;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 
 /// Settings with a provider at this address.
 fn with_provider(issuer: &str) -> Settings {

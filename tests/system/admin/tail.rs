@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::{Asked, OPERATOR, VIEWER, read, settings};
 use crate::eventually;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 const SECRET: &str = "a secret of at least thirty-two bytes";
 
 fn tailed_settings() -> Settings {
@@ -111,7 +111,7 @@ impl Tail {
 
     /// The same until it is enough, by what came and how many were skipped.
     fn offsets_until(&mut self, is_enough: impl Fn(&[u64], u64) -> bool) -> (Vec<u64>, u64) {
-        let (mut offsets, mut skipped) = (Vec::new(), 0);
+        let (mut offsets, mut skipped) = (Vec::<u64>::new(), 0);
         while !is_enough(&offsets, skipped) {
             let line = self.next();
             match line["kind"].as_str().unwrap() {
@@ -325,7 +325,7 @@ async fn above_the_rate_events_are_skipped_and_every_one_is_counted() {
 
 #[tokio::test]
 async fn a_reader_that_does_not_read_loses_events_and_slows_nobody() {
-    let node = Node::start(tailed_settings());
+    let node = Node::start(tailed_settings().set("http.tcp_user_timeout", "\"600s\""));
     let mut stuck = Tail::unread(node.address(), "channel=open:a&rate=1000&contents=1", OPERATOR);
     // It listens, or nothing would be lost for it.
     assert_eq!(stuck.socket.read_head().unwrap().status, 200);

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::{Asked, OPERATOR, VIEWER, read, settings};
 use crate::eventually;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(30);
 
 fn traced_settings() -> Settings {
     let namespaces = r#"[

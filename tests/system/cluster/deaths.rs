@@ -131,9 +131,7 @@ async fn a_node_that_was_taken_for_dead_enters_its_clients_again() {
 async fn a_restart_of_redis_that_outlasts_all_leases_is_nobodys_death() {
     let mut redis = Redis::start();
     // A channel without history ends with the broker's connection: its subscribers are told that they may have missed something.
-    let settings = settings(&redis).set("client.personal_channels", "[]");
-    // The clients of the test read late.
-    let nodes = start(&settings.set("client.ping_interval", "\"300s\""));
+    let nodes = start(&settings(&redis).set("client.personal_channels", "[]"));
     let mut clients = Vec::new();
     for node in &nodes {
         clients.push(subscribed(node, "42", "kept:a").await);

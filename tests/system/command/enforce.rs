@@ -22,7 +22,7 @@ use crate::eventually;
 
 /// The keys and the algorithm of tokens.
 const SECRET: &str = "the-secret-of-tokens-of-the-tests-0123456789";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// The 20 s of an enforcement, and as much as a busy machine may add.
 const ENFORCED: Duration = Duration::from_secs(60);
 /// Clients of each node by the rules.

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{at, objects, operated, text};
 use crate::eventually;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn each_table_is_printed_once_as_text_json_and_csv() {

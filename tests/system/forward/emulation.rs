@@ -40,7 +40,7 @@ fn commands_reach_their_session_through_every_node_and_in_order() {
         answered.sort_unstable();
         assert!(answered.windows(2).all(|pair| pair[0] < pair[1]), "each is answered once: {answered:?}");
     }
-    assert_eq!(cluster.count(0, "gorani_forwards_open"), 0);
+    eventually("nothing is under way", SOON, || cluster.count(0, "gorani_forwards_open") == 0);
     assert!(cluster.count(0, "gorani_forwards_total{outcome=\"answered\"}") >= 20);
     assert!(cluster.count(0, "gorani_forwards_received_total{outcome=\"accepted\"}") >= 20);
 }
@@ -80,7 +80,8 @@ fn a_node_that_was_never_there_is_an_unknown_one() {
 
 #[test]
 fn the_session_of_a_killed_node_is_unknown_at_once() {
-    let mut cluster = Cluster::start();
+    // Its lease still runs long after that.
+    let mut cluster = Cluster::start_with(|settings| settings.set("cluster.lease", "\"60s\""));
     let mut stream = Stream::open(cluster.address(0));
     assert_eq!(stream.post(cluster.address(1), "subscribe", json!({"channel": "kept:a"})), 204);
     cluster.nodes[0].kill();
@@ -88,7 +89,7 @@ fn the_session_of_a_killed_node_is_unknown_at_once() {
     for node in [1, 2, 1, 2] {
         assert_eq!(stream.post(cluster.address(node), "subscribe", json!({"channel": "kept:b"})), 404);
     }
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
 }
 
 #[test]

@@ -18,6 +18,8 @@ use crate::eventually;
 
 /// Long enough for anything on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
+/// A client that is gone is known to be gone within this on a busy machine; a heartbeat would find out after 25 s.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// What an xhr stream begins with.
 const PRELUDE: usize = 2049;
 
@@ -27,8 +29,11 @@ fn cluster() -> Cluster {
 
 fn cluster_with(change: impl Fn(Settings) -> Settings) -> Cluster {
     let redis = Redis::start();
-    let settings =
-        settings(&redis).set("development.echo", "true").set("development.sockjs_conformance", "true");
+    let settings = settings(&redis)
+        .set("development.echo", "true")
+        .set("development.sockjs_conformance", "true")
+        // A session outlives the time that a busy machine takes between two polls.
+        .set("sockjs.disconnect_delay", "\"12s\"");
     let nodes = (0..NODES).map(|_| Node::start(change(settings.clone()))).collect();
     Cluster { nodes, redis }
 }
@@ -209,12 +214,13 @@ fn a_client_that_breaks_off_at_one_node_is_gone_at_the_owner_at_once() {
             poll_now(cluster.address(0), &url("xhr")).starts_with("c[2010")
         });
         drop(receiver);
-        // Within the tenth of a second that a second receiver waits for the end of the first.
-        assert_eq!(
-            poll(cluster.address(2), &url("xhr")),
-            "c[1002,\"Connection interrupted\"]\n",
-            "{transport}"
-        );
+        // A second receiver waits a tenth of a second for the end of the first. Where that is too short for the machine it comes again.
+        let mut told = String::new();
+        eventually("the first is gone at the owner", GONE_WITHIN, || {
+            told = poll(cluster.address(2), &url("xhr"));
+            !told.starts_with("c[2010")
+        });
+        assert_eq!(told, "c[1002,\"Connection interrupted\"]\n", "{transport}");
         eventually("nothing is left", SOON, || cluster.count(1, "gorani_forwards_open") == 0);
     }
 }
@@ -262,7 +268,8 @@ fn when_the_owner_is_killed_its_streams_break_off_and_its_sessions_begin_anew_el
     cluster.nodes[0].kill();
     let killed = Instant::now();
     assert!(through.read_chunk().is_err(), "it broke off, and did not end");
-    assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
+    // Its lease runs for six seconds more at least.
+    assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
     assert_eq!(answer(waiting).1, "o\n", "a poll that waited gets a new session");
     assert_eq!(post(cluster.address(1), "/echo/000/s/xhr_send", "[\"x\"]").0.status, 404);
     assert_eq!(poll(cluster.address(2), "/echo/000/s/xhr"), "o\n");

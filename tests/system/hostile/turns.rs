@@ -29,6 +29,9 @@ const LONG_SECONDS_IN_DEBUG: &str = "0.05";
 /// How often each input is played. On a machine with much to do, the kernel stops a worker within its turn now and then; an
 /// input that holds it does so every time.
 const ROUNDS: u64 = 6;
+/// On one with too much to do it does so in many rounds. Then all of them are played again: an input that holds a worker does so
+/// whenever it is played.
+const ATTEMPTS: usize = 4;
 /// One input is played at a time: several would take the cores from one another, and a turn's time is that of the clock.
 static ALONE: Mutex<()> = Mutex::new(());
 /// Turns are added to the metrics once a second.
@@ -73,6 +76,20 @@ fn long_turns(node: &Node) -> u64 {
 /// Plays an input again and again, and checks that it does not make a long turn each time.
 fn is_cut(node: &Node, mut input: impl FnMut()) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let found: Vec<u64> =
+        (0..ATTEMPTS).map(|_| long_turns_of(node, &mut input)).take_while(|long| *long >= ROUNDS).collect();
+    let (_, metrics) = node.api().get("/metrics");
+    let turns = || metrics.lines().filter(|line| line.starts_with("gorani_worker_turn_seconds_bucket"));
+    assert!(
+        found.len() < ATTEMPTS,
+        "{found:?} turns of more than {} s in {ROUNDS} rounds: {:?}",
+        long_seconds(),
+        turns().collect::<Vec<_>>()
+    );
+}
+
+/// The long turns of an input that is played again and again.
+fn long_turns_of(node: &Node, input: &mut impl FnMut()) -> u64 {
     let before = long_turns(node);
     for _ in 0..ROUNDS {
         input();
@@ -83,15 +100,7 @@ fn is_cut(node: &Node, mut input: impl FnMut()) {
     eventually("the turns are counted", COUNTED_WITHIN, || {
         metric(node, "gorani_messages_received_total ") > messages
     });
-    let long = long_turns(node) - before;
-    let (_, metrics) = node.api().get("/metrics");
-    let turns = || metrics.lines().filter(|line| line.starts_with("gorani_worker_turn_seconds_bucket"));
-    assert!(
-        long < ROUNDS,
-        "{long} turns of more than {} s in {ROUNDS} rounds: {:?}",
-        long_seconds(),
-        turns().collect::<Vec<_>>()
-    );
+    long_turns(node) - before
 }
 
 /// Writes all of it, and reads frames until one has this text.
