@@ -114,18 +114,19 @@ fn a_connect_object_that_is_wrong_is_refused_and_its_client_is_never_nobody() {
 
 #[test]
 fn a_websocket_that_asks_for_nothing_waits_for_its_first_message_and_no_longer_than_for_a_connect() {
-    let node = Node::start(settings().set("client.connect_timeout", "\"1s\""));
-    let open = || RawSocket::websocket(node.address(), "/connection/uni_websocket", "");
-    let mut silent = open();
+    let [impatient, node] =
+        [Node::start(settings().set("client.connect_timeout", "\"1s\"")), Node::start(settings())];
+    let open = |node: &Node| RawSocket::websocket(node.address(), "/connection/uni_websocket", "");
+    let mut silent = open(&impatient);
     silent.stream().set_read_timeout(Some(SOON)).unwrap();
     assert_eq!(first_message(&mut silent), Err(3502));
-    let mut nobody = open();
+    let mut nobody = open(&node);
     nobody.text("{}").unwrap();
     assert!(first_message(&mut nobody).unwrap()["connect"]["client"].is_string());
     nobody.text("{}").unwrap();
     nobody.stream().set_read_timeout(Some(SOON)).unwrap();
     assert_eq!(nobody.read_close().unwrap().0, 3501, "it has nothing more to say");
-    let mut binary = open();
+    let mut binary = open(&node);
     binary.write(&gorani_tests::raw::frame(true, 0, opcode::BINARY, b"{}")).unwrap();
     assert_eq!(first_message(&mut binary), Err(3506));
 }

@@ -1,7 +1,10 @@
 //! What the streams are to the rest of HTTP: HTTP/1.0, browsers of other origins, commands in requests of their own, and
 //! curl. `docs/protocols/http.md` §2, §9, §10.
 
-use std::process::Command;
+use std::{
+    io::Read,
+    process::{Command, Stdio},
+};
 
 use gorani_tests::{node::Node, raw::RawSocket, stream::Stream};
 use serde_json::{Value, json};
@@ -196,9 +199,19 @@ fn curl_reads_every_stream() {
         ("poll", vec!["-H", "Accept-Encoding: gzip"]),
     ] {
         let url = format!("http://{}/connection/{path}?channels=news:curl", node.address());
-        let output = Command::new("curl").args(["-sN", "-m", "2"]).args(extra).arg(url).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
+        let mut curl = Command::new("curl");
+        curl.args(["-sN", "-m", "30"]).args(extra).arg(url);
+        let mut curl =
+            curl.stdout(Stdio::piped()).spawn().expect("curl is installed; `make test` sees to it");
         let numbers: Vec<_> = (0..3).map(|number| format!("\"pub\":{{\"data\":{number},")).collect();
-        assert!(numbers.iter().all(|number| text.contains(number)), "{path}: {text}");
+        let (mut text, mut buffer) = (String::new(), [0; 4096]);
+        let stdout = curl.stdout.as_mut().unwrap();
+        while !numbers.iter().all(|number| text.contains(number)) {
+            let read = stdout.read(&mut buffer).unwrap();
+            assert!(read > 0, "{path}: {text}");
+            text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+        curl.kill().unwrap();
+        curl.wait().unwrap();
     }
 }

@@ -130,7 +130,8 @@ fn many_waiting_polls_cost_no_thread_and_are_all_answered_by_one_publication() {
     let waiting: Vec<_> = (0..POLLS).map(|_| send(node.address(), "GET", &target, "", "")).collect();
     let gauge = format!("gorani_connections{{transport=\"poll\"}} {POLLS}\n");
     eventually("all of them wait", SOON, || node.api().get("/metrics").1.contains(&gauge));
-    assert_eq!(node.process().threads(), threads);
+    // There may be fewer: a thread that the start needed ends when it has been idle for a while.
+    assert!(node.process().threads() <= threads);
     publish(&node, "news:many", 1..2);
     for socket in waiting {
         let body = Stream::read(socket).unwrap().rest().unwrap();

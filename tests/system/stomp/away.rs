@@ -36,7 +36,7 @@ impl Cut {
                 .set("http.workers", "1")
                 .set("broker.kind", "\"redis\"")
                 .set("broker.redis.url", format!("\"redis://{}/0\"", proxy.address()))
-                .set("broker.redis.request_timeout", "\"1s\""),
+                .set("broker.redis.request_timeout", "\"2s\""),
         );
         Self { node, tcp, proxy, _redis: redis }
     }
@@ -106,7 +106,7 @@ fn what_a_consumer_held_when_it_left_while_redis_was_away_comes_to_another_one()
             Leaving::Unsubscribe => leaves.say("UNSUBSCRIBE\nid:0\n\n\0"),
         }
         // Given back while nobody can be told.
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(Duration::from_secs(4));
         cut.proxy.lift();
         cut.until_ready(true);
         let mut other = cut.consumer(3);

@@ -64,7 +64,8 @@ fn over_tcp_a_stalled_reader_is_ended_as_slow_while_others_get_everything() {
 #[test]
 fn over_websocket_a_stalled_reader_is_told_that_it_is_slow_while_others_get_everything() {
     let tcp = free_address();
-    let node = Node::start(settings(tcp));
+    // It begins to read when all are published, which a busy machine takes longer for than 5 seconds.
+    let node = Node::start(settings(tcp).set("websocket.close_timeout", "\"60s\""));
     let mut stalled = RawSocket::websocket(node.address(), "/stomp", "");
     stalled.text("CONNECT\naccept-version:1.2\n\n\0").unwrap();
     stalled.read_frame().unwrap();
