@@ -16,6 +16,9 @@ use crate::{connected, eventually, json, subscribed};
 /// Long enough for the end of a node on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
+/// Long enough for the start of a node on a busy machine.
+const STARTED_WITHIN: Duration = Duration::from_secs(60);
+
 /// A node that waits long for clients that do not say goodbye.
 fn patient() -> Settings {
     Settings::open().set("websocket.close_timeout", "\"20s\"").set("http.shutdown_timeout", "\"20s\"")
@@ -44,7 +47,7 @@ fn a_node_that_waits_for_its_broker_ends_with_success_when_it_is_told_to_stop() 
             .set("broker.redis.url", url)
             .set("broker.redis.connect_timeout", "\"60s\""),
     );
-    eventually("it has read its settings", SOON, || node.output().contains("allow_anonymous"));
+    eventually("it has read its settings", STARTED_WITHIN, || node.output().contains("allow_anonymous"));
     node.terminate();
     let status = node.wait_exit(SOON).expect("it ends");
     assert!(status.success(), "{status}");

@@ -31,7 +31,7 @@ const STOPPED: [&str; 6] = [
 /// What nothing may take, on a machine that is busy.
 const SOON: Duration = Duration::from_secs(20);
 
-/// A node that gives a head a second, and where `news` can be polled.
+/// A node that gives a head three seconds, which the test itself may need some of, and where `news` can be polled.
 fn node() -> Node {
     Node::start(settings())
 }
@@ -40,8 +40,8 @@ fn settings() -> Settings {
     let namespaces = r#"[{ name = "news", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true, history_size = 10, history_ttl = "300s", allow_recovery = true }]"#;
     Settings::open()
         .set("channel.namespaces", namespaces)
-        .set("http.request_timeout", "\"1s\"")
-        .set("http.shutdown_timeout", "\"1s\"")
+        .set("http.request_timeout", "\"3s\"")
+        .set("http.shutdown_timeout", "\"5s\"")
 }
 
 fn publish() -> String {
@@ -151,7 +151,7 @@ fn a_later_head_that_trickles_has_a_bounded_time() {
 fn no_head_is_timed_while_another_request_is_answered_or_after_an_upgrade() {
     let node = node();
     let mut polled = connect(node.address());
-    polled.write(format!("{}GET /health/live HTTP/1.1\r\nHost", poll(3)).as_bytes()).unwrap();
+    polled.write(format!("{}GET /health/live HTTP/1.1\r\nHost", poll(6)).as_bytes()).unwrap();
     let mut stream = connect(node.address());
     let receive = "GET /connection/uni_sse?channels=news:a HTTP/1.1\r\nHost: x\r\n\r\n";
     stream.write(format!("{receive}GET / HTTP").as_bytes()).unwrap();

@@ -137,7 +137,9 @@ fn complaints(node: &Node) -> Vec<String> {
         let line = serde_json::from_str::<Value>(line).unwrap_or_default();
         !matches!(line["level"].as_str(), Some("WARN" | "INFO" | "DEBUG" | "TRACE"))
     };
-    output.lines().filter(|line| !line.trim().is_empty()).filter(is_bad).map(str::to_owned).collect()
+    // The last line may not have come whole.
+    let whole = output.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().filter(|line| !line.trim().is_empty()).filter(is_bad).map(str::to_owned).collect()
 }
 
 /// Waits for the end of what was thrown.

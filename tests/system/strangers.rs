@@ -63,6 +63,24 @@ fn shake_hands(node: &Node, headers: &str) -> (RawSocket, u16, Option<String>) {
     (socket, head.status, retry)
 }
 
+/// The same of many, whose requests are all sent before the first answer is read.
+fn shake_hands_at_once(
+    node: &Node,
+    headers: impl Iterator<Item = String>,
+) -> Vec<(RawSocket, u16, Option<String>)> {
+    let connect = |headers| (RawSocket::connect(node.address()), headers);
+    let mut sockets: Vec<(RawSocket, String)> = headers.map(connect).collect();
+    for (socket, headers) in &mut sockets {
+        socket.write(handshake(node.address(), PATH, headers).as_bytes()).unwrap();
+    }
+    let answer = |(mut socket, _): (RawSocket, String)| {
+        let head = socket.read_head().unwrap();
+        let retry = head.header("retry-after").map(str::to_owned);
+        (socket, head.status, retry)
+    };
+    sockets.into_iter().map(answer).collect()
+}
+
 /// Asks one after the other over one connection, many at a time: the statuses.
 fn pipeline(
     address: SocketAddr,
@@ -133,40 +151,44 @@ fn one_tcp_connection_that_opens_sessions_without_end_leaves_slots_to_others_of_
 fn sessions_that_do_not_connect_are_limited_by_address_and_one_that_has_connected_is_none_of_them() {
     let node = Node::start(settings().set("client.max_unauthenticated", "64"));
     let stranger = from("192.0.2.1");
-    let mut held = Vec::new();
-    let refusal = loop {
-        match shake_hands(&node, &stranger) {
-            (mut socket, 101, _) => {
-                // Every second one connects, and is counted no longer.
-                if held.len() % 2 == 0 {
-                    socket.text(&json!({"id": 1, "connect": {}}).to_string()).unwrap();
-                    socket.read_frame().unwrap();
-                }
-                held.push(socket);
-            }
-            (_, status, retry) => break (status, retry),
-        }
-        assert!(held.len() < 100, "nothing bounds it");
-    };
-    assert_eq!(refusal, (429, Some("1".to_owned())));
-    assert_eq!(held.len(), 32);
+    let connected: Vec<_> = (0..16)
+        .map(|_| {
+            let (mut socket, status, _) = shake_hands(&node, &stranger);
+            assert_eq!(status, 101);
+            // Who connects is counted no longer.
+            socket.text(&json!({"id": 1, "connect": {}}).to_string()).unwrap();
+            socket.read_frame().unwrap();
+            socket
+        })
+        .collect();
+    // All at once: after two seconds the oldest is ended for another one.
+    let (mut oldest, status, _) = shake_hands(&node, &stranger);
+    let others = shake_hands_at_once(&node, (0..16).map(|_| stranger.clone()));
+    assert_eq!(status, 101);
+    let refusals: Vec<_> = others
+        .iter()
+        .filter(|(_, status, _)| *status != 101)
+        .map(|(_, status, retry)| (*status, retry.as_deref()))
+        .collect();
+    assert_eq!(refusals, [(429, Some("1"))]);
     assert_eq!(shake_hands(&node, &from("192.0.2.2")).1, 101);
     // The /64 of an IPv6 address is one address.
-    let six: Vec<_> =
-        (0..30).map(|number| shake_hands(&node, &from(&format!("2001:db8::{number:x}")))).collect();
+    let six = shake_hands_at_once(&node, (0..30).map(|number| from(&format!("2001:db8::{number:x}"))));
     assert!(six.iter().any(|(_, status, _)| *status == 429));
     assert_eq!(shake_hands(&node, &from("2001:db8:0:1::1")).1, 101);
     // Who holds connections and says nothing keeps nobody out for long: the oldest are ended for those who come.
     eventually("the next one takes the place of the oldest", SOON, || shake_hands(&node, &stranger).1 == 101);
-    assert_eq!(held[1].read_close().unwrap(), (3013, "not connected in time, others wait".to_owned()));
+    assert_eq!(oldest.read_close().unwrap(), (3013, "not connected in time, others wait".to_owned()));
     assert!(refused(&node, "unauthenticated_replaced") > 0);
-    drop(held);
+    drop((connected, oldest, others));
     eventually("there is room again", SOON, || shake_hands(&node, &stranger).1 == 101);
 }
 
 #[test]
 fn every_transport_refuses_who_is_over_the_limit_with_a_status_and_a_time_to_come_back() {
-    let node = Node::start(settings().set("client.max_unauthenticated", "16"));
+    let node = Node::start(
+        settings().set("client.max_unauthenticated", "16").set("client.connect_timeout", "\"60s\""),
+    );
     let stranger = from("192.0.2.1");
     let held: Vec<_> = (0..16).map(|_| shake_hands(&node, &stranger)).collect();
     assert!(held.iter().all(|(_, status, _)| *status == 101));

@@ -17,11 +17,11 @@ use crate::{connected, eventually, tls::start_with};
 fn a_client_that_trickles_its_handshake_is_closed_in_time() {
     let files = tempfile::TempDir::new().unwrap();
     let (node, _) = start_with(Settings::open(), files.path());
+    let started = Instant::now();
     let mut socket = RawSocket::connect(node.address());
     socket.stream().set_read_timeout(Some(TRICKLE)).unwrap();
     // A record of 512 bytes that holds a ClientHello of 508.
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".iter().copied().chain(std::iter::repeat(7));
-    let started = Instant::now();
     for byte in hello.take(400) {
         if socket.write(&[byte]).is_err() || is_closed_within_its_timeout(&mut socket) {
             assert!(started.elapsed() >= Duration::from_secs(9), "after {:?} already", started.elapsed());
@@ -48,7 +48,7 @@ fn a_stomp_client_that_sends_nothing_is_closed_in_time_and_takes_no_session() {
     let stomp = free_address();
     let settings = Settings::open()
         .set("stomp.tcp.address", format!("\"{stomp}\""))
-        .set("client.connect_timeout", "\"2s\"")
+        .set("client.connect_timeout", "\"8s\"")
         .set("http.max_connections", "3");
     let node = Node::start(settings);
     listens(stomp);
