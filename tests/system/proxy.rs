@@ -25,6 +25,9 @@ use serde_json::{Value, json};
 /// `open` asks nobody; of `asked` the backend decides who subscribes and publishes.
 const NAMESPACES: &str = r#"[{ name = "open", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true, allow_publish_for_client = true, allow_publish_for_anonymous = true, allow_user_limited_channels = true }, { name = "asked", subscribe_proxy_enabled = true, publish_proxy_enabled = true }]"#;
 
+/// Time of a call where it is not the time that matters: a backend on a busy machine may need more than the second of the default.
+const PATIENCE: &str = "\"4s\"";
+
 /// Settings of a node that asks this backend about all but connects.
 fn asking(backend: &Backend) -> Settings {
     let endpoint = |path: &str| format!("\"{}\"", backend.url(path));
@@ -40,7 +43,8 @@ fn asking(backend: &Backend) -> Settings {
             .set(&format!("{proxy}.endpoint"), endpoint(path))
             .set(&format!("{proxy}.secrets"), format!("[\"{SECRET}\"]"))
             // Each test judges one answer, not what came of those before it.
-            .set(&format!("{proxy}.breaker.enabled"), "false");
+            .set(&format!("{proxy}.breaker.enabled"), "false")
+            .set(&format!("{proxy}.timeout"), PATIENCE);
     }
     settings
 }
@@ -49,6 +53,7 @@ fn asking(backend: &Backend) -> Settings {
 fn asking_about_connects(backend: &Backend) -> Settings {
     asking(backend)
         .set("client.proxy.connect.enabled", "true")
+        .set("client.proxy.connect.timeout", PATIENCE)
         .set("client.proxy.connect.endpoint", format!("\"{}\"", backend.url("/connect")))
         .set("client.proxy.connect.emulated_headers", r#"["x-tenant"]"#)
 }

@@ -30,10 +30,10 @@ fn status_from(source: Ipv4Addr, to: SocketAddr, extra: &str) -> u16 {
     std::str::from_utf8(&start[9..]).unwrap().parse().unwrap()
 }
 
-/// A balancer on 127.0.0.1 in front of a node that lets an address shake hands twice a second.
+/// A balancer on 127.0.0.1 in front of a node that lets an address shake hands once a second.
 fn start(kind: Kind, trusted: &str) -> (Balancer, Node) {
     let settings = Settings::open()
-        .set("http.handshakes_per_second", "2")
+        .set("http.handshakes_per_second", "1")
         .set("http.trusted_proxies", format!("[{trusted}]"));
     let node = Node::start(settings);
     (Balancer::start(kind, [node.address(); 3]), node)

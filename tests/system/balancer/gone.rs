@@ -39,6 +39,10 @@ fn serve(mut stream: TcpStream, sender: &mpsc::SyncSender<&'static str>) {
     while !request.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
         request.push(byte[0]);
     }
+    if !request.ends_with(b"\r\n\r\n") {
+        // A check that was given up before it said anything.
+        return;
+    }
     if request.starts_with(b"GET /health/") {
         // A check that goes away early is no news.
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");

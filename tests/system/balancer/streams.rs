@@ -67,7 +67,7 @@ fn streams_and_events_come_through_at_once() {
 
 #[test]
 fn behind_haproxy_a_node_that_leaves_with_grace_costs_no_publish() {
-    let mut cluster = Cluster::with(Kind::Haproxy, |settings| settings.set("drain.grace", "\"3s\""));
+    let mut cluster = Cluster::with(Kind::Haproxy, |settings| settings.set("drain.grace", "\"8s\""));
     let leaving = cluster.nodes[0].process();
     let api = cluster.api();
     let (mut published, mut statuses) = (0, Vec::new());

@@ -18,6 +18,8 @@ use super::files::{duration_of, read};
 
 /// Requests, each by a connection of its own and all at once: most of them meet the node before anybody knows that it is gone.
 const REQUESTS: usize = 18;
+/// Times that a busy machine may try.
+const ATTEMPTS: usize = 5;
 /// An address at which connections are neither accepted nor refused: its queue of connections is full.
 struct Vanished {
     address: SocketAddr,
@@ -60,13 +62,22 @@ fn all_at_once(to: SocketAddr) -> (Vec<u16>, Duration) {
 
 #[test]
 fn behind_nginx_no_request_fails_because_a_node_vanished_and_none_waits_until_its_name_is_asked_again() {
-    let vanished = Vanished::new();
     let nodes = [Node::start(Settings::open()), Node::start(Settings::open())];
-    let balancer = Balancer::start(Kind::Nginx, [vanished.address, nodes[0].address(), nodes[1].address()]);
-    let (statuses, slowest) = all_at_once(balancer.address());
-    assert_eq!(statuses, [200; REQUESTS], "{}", balancer.output());
-    // Half a second at most for the connection that never comes, the rest for answers on a busy machine.
-    assert!(slowest < asked_again_after() * 2, "{slowest:?}");
+    let mut slowest = Duration::MAX;
+    // Half a second at most for the connection that never comes, the rest for answers. A busy machine may need more than that
+    // once, and a balancer that waits for longer does so each time.
+    for _ in 0..ATTEMPTS {
+        let vanished = Vanished::new();
+        let balancer =
+            Balancer::start(Kind::Nginx, [vanished.address, nodes[0].address(), nodes[1].address()]);
+        let (statuses, took) = all_at_once(balancer.address());
+        assert_eq!(statuses, [200; REQUESTS], "{}", balancer.output());
+        slowest = slowest.min(took);
+        if slowest < asked_again_after() * 2 {
+            return;
+        }
+    }
+    panic!("{slowest:?}");
 }
 
 /// `valid` of `upstream.dns.conf`.

@@ -14,9 +14,9 @@ use super::{ask, asking, asking_about_connects, with_stomp};
 use crate::{connected, neighbour::beside_a_neighbour, websocket};
 
 /// Time of a call: bad backends cost no more than this.
-const TIMEOUT: &str = "\"300ms\"";
+const TIMEOUT: &str = "\"1s\"";
 /// Longest wait for a reply: the time of a call and what a busy machine takes.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Bad answers: none of them is one.
 fn bad_answers() -> Vec<(&'static str, Answer)> {

@@ -15,7 +15,7 @@ use gorani_tests::{
 use serde_json::{Value, json};
 
 /// Seconds that a connection or a subscription lasts before the backend is asked again.
-const LASTS: u64 = 2;
+const LASTS: u64 = 4;
 const NAMES: [&str; 3] = ["laravel", "yii", "django"];
 
 /// The answers of one framework, by their names.
@@ -84,9 +84,11 @@ impl Asked {
             let name = shared.lock().unwrap().get(&*kind).map_or(kind, |name| (*name).to_owned());
             recording.answer(&name)
         });
-        let proxy = |kind: &str| format!("{{ endpoint = \"{}\" }}", backend.url(&format!("/{kind}")));
-        let enabled =
-            |kind: &str| format!("{{ enabled = true, endpoint = \"{}\" }}", backend.url(&format!("/{kind}")));
+        // A backend on a busy machine may need more than the second of the default.
+        let asked =
+            |kind: &str| format!("endpoint = \"{}\", timeout = \"4s\"", backend.url(&format!("/{kind}")));
+        let proxy = |kind: &str| format!("{{ {} }}", asked(kind));
+        let enabled = |kind: &str| format!("{{ enabled = true, {} }}", asked(kind));
         let room = r#"{ name = "room", presence = true, history_size = 10, history_ttl = "60s", subscribe_proxy_enabled = true,
             publish_proxy_enabled = true, sub_refresh_proxy_enabled = true, allow_presence_for_subscriber = true }"#;
         let settings = Settings::open()

@@ -112,7 +112,7 @@ async fn presence_of_a_hundred_thousand_is_paged_refused_whole_and_counted_witho
 async fn a_crowd_whose_node_died_is_counted_out_while_everybody_asks() {
     const ASKERS: usize = 8;
     let redis = Redis::start();
-    let settings = settings(&redis).set("cluster.heartbeat", "\"500ms\"").set("cluster.lease", "\"2s\"");
+    let settings = settings(&redis).set("cluster.heartbeat", "\"500ms\"").set("cluster.lease", "\"6s\"");
     let (mut dying, node) = (Node::start(settings.clone()), Node::start(settings));
     let _client = crowd(&redis, &dying).await;
     let _alive = Client::subscribed(node.address(), "open:crowd").await;

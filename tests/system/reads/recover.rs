@@ -29,14 +29,19 @@ fn recover(node: &Node, offset: usize, epoch: &str) -> usize {
     }});
     let give_up = Instant::now() + TIME_LIMIT;
     let mut told = 0;
-    let mut socket = connected(node);
+    let connected = || {
+        let socket = connected(node);
+        socket.stream().set_read_timeout(Some(TIME_LIMIT)).unwrap();
+        socket
+    };
+    let mut socket = connected();
     loop {
         assert!(Instant::now() < give_up, "told {told} times to come back, and never recovered");
         socket.text(&ask.to_string()).unwrap();
         let frame = socket.read_frame().unwrap();
         if frame.opcode == opcode::CLOSE {
             assert_eq!(frame.close().0, 3008, "{:?}", frame.close());
-            socket = connected(node);
+            socket = connected();
             told += 1;
             continue;
         }
