@@ -88,16 +88,16 @@ async fn a_node_whose_lease_ends_while_it_is_waited_for_owes_no_answer() {
         heartbeat: Duration::from_millis(100),
         // Far longer than a busy machine stands still.
         lease: Duration::from_secs(3),
-        answer_timeout: 4 * ANSWER_TIMEOUT,
+        answer_timeout: TIME_LIMIT,
         ..MembershipSettings::default()
     };
     let node = Node::start(Settings { cluster, ..Settings::default() }).await.unwrap();
     until("our lease has run long enough", || node.cluster.peers.view.lock().is_complete(Instant::now()))
         .await;
+    let appeared = Instant::now();
     appear(&node, 2 * ANSWER_TIMEOUT).await;
-    let asked = Instant::now();
     assert_eq!(node.cluster.send_command(refresh(None)).await, Ok(()));
-    assert!(asked.elapsed() >= 2 * ANSWER_TIMEOUT, "it was waited for");
+    assert!(appeared.elapsed() >= 2 * ANSWER_TIMEOUT, "it was waited for");
 }
 
 #[actix_rt::test]
@@ -187,7 +187,7 @@ fn blocked_worker(node: &Arc<Node>) -> (std::sync::mpsc::SyncSender<()>, std::th
 
 #[actix_rt::test]
 async fn a_worker_that_blocks_for_longer_than_the_lease_does_not_end_it() {
-    let lease = Duration::from_secs(2);
+    let lease = Duration::from_secs(4);
     let cluster = MembershipSettings {
         heartbeat: Duration::from_millis(100),
         lease,

@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Slots of a cluster.
 const SLOTS: u16 = 16_384;
 /// Milliseconds without an answer after which the others believe that a server is dead.
-const NODE_TIMEOUT: &str = "1000";
+const NODE_TIMEOUT: &str = "2000";
 
 pub(super) struct Cluster {
     pub(super) primaries: Vec<Server>,

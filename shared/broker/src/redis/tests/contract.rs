@@ -63,7 +63,7 @@ impl<T: Send + Sync> Harness for Medium<T> {
     }
 
     fn span(&self) -> Duration {
-        Duration::from_millis(300)
+        Duration::from_millis(600)
     }
 
     async fn pass(&self, time: Duration) {

@@ -19,7 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The id under which a node receives messages.
 pub(super) const NODE: &str = "0123abcd";
 
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
+/// Short, and longer than a busy machine keeps a server that lives from its answer.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
 
 #[derive(Debug, PartialEq)]
 pub(super) enum SinkCall {
@@ -59,7 +60,7 @@ pub(super) fn quick(url: String) -> RedisSettings {
         reconnect_min: Duration::from_millis(20),
         reconnect_max: Duration::from_millis(100),
         canary_interval: Duration::from_millis(100),
-        canary_timeout: Duration::from_millis(600),
+        canary_timeout: Duration::from_millis(1800),
         ..RedisSettings::default()
     }
 }

@@ -11,7 +11,7 @@ use crate::RedisSettings;
 #[tokio::test]
 async fn a_position_unused_for_its_time_is_forgotten_and_the_next_life_has_another_epoch() {
     let server = Server::start();
-    let ttl = Duration::from_secs(2);
+    let ttl = Duration::from_secs(4);
     let node = RedisFixture::start(RedisSettings { position_ttl: ttl, ..quick(server.url()) }).await;
     let first = node.publish("news", "one").await.unwrap().position;
     let second = node.publish("news", "two").await.unwrap().position;

@@ -56,7 +56,7 @@ impl Server {
             let text = format!(
                 "port {port}\nbind 127.0.0.1\nprotected-mode no\ndir {}\n\
                  sentinel monitor primary 127.0.0.1 {primary_port} {quorum}\n\
-                 sentinel down-after-milliseconds primary 500\nsentinel failover-timeout primary 2000\n",
+                 sentinel down-after-milliseconds primary 1500\nsentinel failover-timeout primary 2000\n",
                 directory.path().display()
             );
             std::fs::write(&settings, text).unwrap();

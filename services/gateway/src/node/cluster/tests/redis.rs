@@ -53,7 +53,7 @@ impl Drop for Redis {
 #[actix_rt::test]
 async fn a_node_whose_worker_blocks_for_longer_than_the_lease_is_not_taken_for_dead_by_another() {
     let redis = Redis::start();
-    let lease = Duration::from_secs(3);
+    let lease = Duration::from_secs(4);
     let cluster = MembershipSettings {
         heartbeat: Duration::from_millis(100),
         lease,
