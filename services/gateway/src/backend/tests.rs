@@ -32,7 +32,7 @@ async fn post(client: &BackendClient, deadline: Instant) -> Result<BackendAnswer
 }
 
 fn in_a_moment() -> Instant {
-    Instant::now() + Duration::from_millis(100)
+    Instant::now() + Duration::from_millis(500)
 }
 
 #[actix_rt::test]

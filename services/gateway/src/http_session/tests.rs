@@ -31,7 +31,7 @@ use crate::{
 static LABEL: TransportLabel = TransportLabel::new("test");
 /// Longer than any of this takes.
 const SOON: Duration = Duration::from_secs(10);
-const TIME_LIMIT: Duration = Duration::from_millis(300);
+const TIME_LIMIT: Duration = Duration::from_millis(1500);
 
 /// Echoes what it gets; `end` ends it.
 struct Echo {
