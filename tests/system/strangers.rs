@@ -149,7 +149,9 @@ fn one_tcp_connection_that_opens_sessions_without_end_leaves_slots_to_others_of_
 
 #[test]
 fn sessions_that_do_not_connect_are_limited_by_address_and_one_that_has_connected_is_none_of_them() {
-    let node = Node::start(settings().set("client.max_unauthenticated", "64"));
+    let node = Node::start(
+        settings().set("client.max_unauthenticated", "64").set("client.connect_timeout", "\"60s\""),
+    );
     let stranger = from("192.0.2.1");
     let connected: Vec<_> = (0..16)
         .map(|_| {

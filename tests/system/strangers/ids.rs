@@ -85,7 +85,7 @@ fn sessions_that_are_opened_to_see_whether_somebody_has_them_count_as_wrong_ids(
     let node = Node::start(
         settings().set("sockjs.disconnect_delay", "\"1s\"").set("client.wrong_ids_per_minute", "2"),
     );
-    for number in 0..5 {
+    for number in 0..2 {
         open(node.address(), &format!("/connection/sockjs/000/guess{number}"), STRANGER);
     }
     let target = "/connection/sockjs/000/next/xhr";
