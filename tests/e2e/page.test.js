@@ -87,6 +87,30 @@ test("presence shows everybody who is there, and who leaves is gone", async () =
   await first.close();
 });
 
+test("who comes or goes while the answer about presence is on its way is not forgotten", async () => {
+  const leaves = await visitSubscribed();
+  let release;
+  const asked = new Promise((resolve) => (release = resolve));
+  const prepare = (page) =>
+    page.routeWebSocket(/connection\/websocket/, (socket) => {
+      const server = socket.connectToServer();
+      server.onMessage((message) => (/"presence":\{/.test(message) ? release(() => socket.send(message)) : socket.send(message)));
+    });
+  const late = await visit({ prepare });
+  const answer = await asked;
+  const comes = await visitSubscribed();
+  await leaves.close();
+  await comes.says("#present-count", "2");
+  // It comes after join and leave.
+  await node.publish(channel, "after both");
+  await late.sees("after both");
+  answer();
+  await late.says("#present-count", "2");
+  const shown = (visitor) => visitor.page.locator("#present li").evaluateAll((rows) => rows.map((row) => row.dataset.client).sort());
+  assert.deepEqual(await shown(late), await shown(comes));
+  for (const visitor of [late, comes]) await visitor.close();
+});
+
 test("what was published before the page came is shown from the history", async () => {
   for (const text of ["one", "two", "three"]) await node.publish(channel, text);
   const visitor = await visitSubscribed();

@@ -8,6 +8,8 @@ const MAX_PRESENT = 100;
 let present = new Map();
 let known = false;
 let you = "";
+/** Joins and leaves since presence was asked for, one list for each question: the answer may be older than they are. */
+const meanwhile = new Set();
 
 /** Tells which client this page is. */
 export function setYou(id) {
@@ -58,22 +60,32 @@ export function forgetPresent(text) {
 
 /** Asks the node; `isCurrent` tells whether the answer still matters when it comes. */
 export async function askPresence(subscription, isCurrent) {
+  const moves = [];
+  meanwhile.add(moves);
   try {
     const { clients } = await subscription.presence();
     if (!isCurrent()) return;
     present = new Map(Object.values(clients).map((info) => [info.client, info]));
+    for (const [info, here] of moves) move(info, here);
     known = true;
     $("present-note").textContent = "";
     showPresent();
   } catch (error) {
     if (isCurrent()) forgetPresent(`Not shown: ${error.message || "the node did not answer"}.`);
+  } finally {
+    meanwhile.delete(moves);
   }
 }
 
-export function moved(info, here) {
-  if (!known) return;
+function move(info, here) {
   if (here) present.set(info.client, info);
   else present.delete(info.client);
+}
+
+export function moved(info, here) {
+  for (const moves of meanwhile) moves.push([info, here]);
+  if (!known) return;
+  move(info, here);
   $("present-note").textContent = `${nameOf(info)} ${here ? "came" : "left"}`;
   showPresent();
 }

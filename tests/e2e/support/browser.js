@@ -19,10 +19,11 @@ const SEEN_WITHIN = 60_000;
 
 /** A visitor: a browser window of its own, with what went wrong in it. */
 export class Visitor {
-  /** Opens the page of `url` at `channel` and waits until it says `state`. */
-  static async open(browser, url, { channel = "", state = "Connected", ...options } = {}) {
+  /** Opens the page of `url` at `channel` and waits until it says `state`. `prepare`: runs before, with the empty page. */
+  static async open(browser, url, { channel = "", state = "Connected", prepare, ...options } = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 820 }, ...options });
     const visitor = new Visitor(context, await context.newPage());
+    await prepare?.(visitor.page);
     await visitor.page.goto(`${url}/${channel && `#${channel}`}`);
     await visitor.says("#state", state);
     return visitor;
