@@ -95,7 +95,7 @@ export function useData(path, params = {}, every = null) {
       running = own;
       try {
         const answer = await request(new URL(key), {}, own.signal);
-        // It came in the same moment in which another question took its place.
+        // Another question may have taken its place.
         if (own.signal.aborted) return;
         current.current.asked = true;
         setState({ key, answer, at: Date.now() });

@@ -67,7 +67,7 @@ function Content() {
   useLayoutEffect(() => {
     const title = document.getElementById("title");
     document.title = `${title?.textContent ?? ""} · ${t("product")}`;
-    // The first view leaves the focus at the top, so that the link that skips the menu comes first.
+    // The first view leaves it at the top: the link that skips the menu comes first.
     if (!first.current) title?.focus();
     first.current = false;
   }, [address]);

@@ -1,4 +1,4 @@
-// The address of a view, after the `#`: its name, what it shows, and its filters. People send them to others.
+// The address of a view, after the `#`: its name, what it shows, and its filters.
 
 import { store } from "./base.js";
 

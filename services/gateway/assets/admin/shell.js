@@ -17,7 +17,7 @@ async function logout() {
   const end = answer?.result?.end_session;
   // The identity provider ends its session too, and sends the browser back.
   if (end && /^https?:$/.test(new URL(end).protocol)) return location.assign(end);
-  // The page is loaded again in any case, and asks the node who is logged in: it shows the truth also after a failed logout.
+  // The page is loaded again in any case, and asks the node who is logged in.
   return location.reload();
 }
 

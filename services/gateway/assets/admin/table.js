@@ -1,4 +1,4 @@
-// Tables: sorted by a column, walked by keyboard, in an order that stays while the pointer is in them; lists on narrow screens.
+// Tables: sorted by a column, walked by keyboard, with an order that stays under the pointer; lists on narrow screens.
 
 import { html, useEffect, useRef, useState } from "./base.js";
 import { Value, labelOf } from "./parts.js";

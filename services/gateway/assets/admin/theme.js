@@ -1,4 +1,4 @@
-// The colours: those of the system, or those chosen here or on the try-out page, which keeps the choice under the same name.
+// The colours: those of the system, or those chosen here or on the try-out page.
 
 import { remembered, store } from "./base.js";
 

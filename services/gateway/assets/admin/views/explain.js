@@ -63,7 +63,7 @@ export function Explain({ query }) {
     const own = new AbortController();
     setState({ loading: true });
     post("explain", JSON.parse(key), own.signal).then(
-      // It came in the same moment in which another question took its place.
+      // Another question may have taken its place.
       (answer) => !own.signal.aborted && setState({ answer, at: Date.now() }),
       (error) => !own.signal.aborted && setState({ error }),
     );

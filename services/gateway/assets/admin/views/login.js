@@ -1,4 +1,4 @@
-// The login: a password, a button that leads to the identity provider, or both. Every refusal of the password looks the same.
+// The login: a password, a button that leads to the identity provider, or both.
 
 import { html, known, session, useEffect, useRef, useState, useStore } from "../base.js";
 import { get, post } from "../api.js";

@@ -1,4 +1,4 @@
-// The settings in effect, where each comes from, how the nodes differ, and what the last reload did.
+// The settings in effect, where each comes from, how nodes differ, and the last reload.
 
 import { html, known, list, useState } from "../base.js";
 import { useData } from "../api.js";

@@ -1,4 +1,4 @@
-// Traces: those that are on, and what became of the deliveries that one follows, by the names of the documents.
+// Traces: those that are on, and what became of the deliveries that one follows.
 
 import { html, known, list } from "../base.js";
 import { useData } from "../api.js";

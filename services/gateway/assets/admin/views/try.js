@@ -1,4 +1,4 @@
-// Try: connects, subscribes and publishes as a chosen user, with a token of the node, and shows each frame as it travels.
+// Try: connects, subscribes and publishes as a chosen user, and shows each frame as it travels.
 
 import { html, list, say, session, useEffect, useRef, useState, useStore } from "../base.js";
 import { post } from "../api.js";
@@ -86,7 +86,7 @@ export function Try() {
     current.current?.close();
     try {
       const { token, endpoint } = (await post("actions/try", { user })).result;
-      // Nobody would close a connection of a view that is left meanwhile.
+      // Nobody would close it.
       if (gone.current) return;
       const url = new URL(endpoint, document.baseURI);
       url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
