@@ -4,29 +4,27 @@
 //! A request enters the queue when it is made. The task takes all that waits, sends it as one pipeline, and
 //! takes the next while the answers are on their way. What was never sent is answered with
 //! [`BrokerError::Unavailable`], what was sent and not answered with [`BrokerError::UnknownOutcome`]. What a server of a
-//! cluster sent elsewhere goes to the [`Redirects`].
+//! cluster sent elsewhere goes to the [`super::shards::redirects::Redirects`].
 
-use std::{sync::Arc, time::Duration};
+mod pipeline;
+mod shared;
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
-use redis::{
-    Cmd, Pipeline, ServerError, Value,
-    aio::{ConnectionLike as _, MultiplexedConnection},
-    cmd,
-};
+use redis::{Cmd, Pipeline, aio::MultiplexedConnection, cmd};
 use tokio::{
     sync::{Notify, mpsc},
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 
+use self::pipeline::{PipelineResult, Reloading, run_batch};
+pub(super) use self::{pipeline::is_redirection, shared::SharedConnections};
 use super::{
-    counters::Counters,
     dialer::{Backoff, ConnectionStatus, Dialer, ReplicationId, newer_life, read_life},
     request::{PendingCounter, Reply, Request, RequestLimits},
-    scripts::Scripts,
     settings::RedisSettings,
-    shards::redirects::Redirects,
 };
 use crate::{BrokerError, server_status::ServerFacts};
 
@@ -34,25 +32,6 @@ use crate::{BrokerError, server_status::ServerFacts};
 const MAX_BATCH: usize = 256;
 /// Between two looks at the server's life, which changes under a connection when the first replica comes.
 const LOOK_AT_LIFE_EVERY: Duration = Duration::from_secs(10);
-
-/// The parts that the connections of all servers of a broker share.
-#[derive(Debug, Clone)]
-pub(super) struct SharedConnections {
-    pub(super) limits: Arc<RequestLimits>,
-    pub(super) scripts: Arc<Scripts>,
-    pub(super) counters: Arc<Counters>,
-    /// The requests that a server of a cluster redirected; none without a cluster.
-    pub(super) redirects: Option<Arc<Redirects>>,
-}
-
-impl SharedConnections {
-    /// Something happened after which the servers of the cluster may be others.
-    pub(super) fn mark_unverified(&self) {
-        if let Some(redirects) = &self.redirects {
-            redirects.mark_unverified();
-        }
-    }
-}
 
 /// The handle through which requests to one server are made.
 #[derive(Debug)]
@@ -202,14 +181,29 @@ impl SenderTask {
         let mut look = interval_at(Instant::now() + LOOK_AT_LIFE_EVERY, LOOK_AT_LIFE_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(MAX_BATCH);
+        let (reloading, mut held) = (Reloading::default(), VecDeque::new());
         let mut last_answer = Instant::now();
         loop {
+            if under_way.is_empty() {
+                reloading.set(false);
+            }
+            while let Some(batch) = held.pop_front_if(|_| !reloading.is_on()) {
+                under_way.push(run_batch(
+                    connection.clone(),
+                    batch,
+                    Arc::clone(&life),
+                    self.common.clone(),
+                    reloading.clone(),
+                    self.timeout,
+                ));
+            }
             tokio::select! {
                 // In this order, so that a new pipeline is begun (first polled) before the next is taken, and answers that
                 // came before the connection's end still count.
                 biased;
                 Some(ended) = under_way.next(), if !under_way.is_empty() => match ended {
                     PipelineResult::Empty => {}
+                    PipelineResult::Held(batch) => held.push_back(batch),
                     PipelineResult::Answered => last_answer = Instant::now(),
                     // A server that answers others in the meantime is slow, not away.
                     PipelineResult::Late if last_answer.elapsed() < self.timeout => {}
@@ -224,18 +218,11 @@ impl SenderTask {
                 _ = look.tick() => {
                     lives.push(look_at_server(connection.clone(), self.timeout, Arc::clone(&self.facts)));
                 }
-                taken = self.waiting.recv_many(&mut batch, MAX_BATCH) => {
+                taken = self.waiting.recv_many(&mut batch, MAX_BATCH), if held.is_empty() => {
                     if taken == 0 {
                         return "the broker was dropped".to_owned();
                     }
-                    let batch = std::mem::take(&mut batch);
-                    under_way.push(run_batch(
-                        connection.clone(),
-                        batch,
-                        Arc::clone(&life),
-                        self.common.clone(),
-                        self.timeout,
-                    ));
+                    held.push_back(std::mem::take(&mut batch));
                 }
             }
         }
@@ -254,139 +241,4 @@ async fn look_at_server(
         *facts.lock() = ServerFacts::read(&text);
     }
     Ok(life)
-}
-
-/// The result of a pipeline.
-enum PipelineResult {
-    /// There was nothing left to send.
-    Empty,
-    /// It was answered.
-    Answered,
-    /// Its time is over. The connection may be busy with earlier ones, or dead.
-    Late,
-    /// The connection cannot be used any more, for this reason.
-    Broken(String),
-}
-
-/// Sends one pipeline and hands out the answers.
-async fn run_batch(
-    mut connection: MultiplexedConnection,
-    batch: Vec<Request>,
-    life: ReplicationId,
-    common: SharedConnections,
-    time_limit: Duration,
-) -> PipelineResult {
-    let now = Instant::now();
-    let mut pipeline = Pipeline::with_capacity(batch.len());
-    let mut sent = Vec::with_capacity(batch.len());
-    for mut request in batch {
-        if request.is_late(now) {
-            request.fail("time is over");
-        } else if request.begin() {
-            pipeline.add_command(request.command_for(&life));
-            sent.push(request);
-        }
-    }
-    if sent.is_empty() {
-        return PipelineResult::Empty;
-    }
-    let exchange = exchange(&mut connection, &pipeline, &common.scripts);
-    let answers = match timeout(time_limit, exchange).await {
-        Ok(Ok(answers)) => answers,
-        Ok(Err(error)) => {
-            let reason = error.to_string();
-            fail(sent, &reason, &common);
-            return PipelineResult::Broken(reason);
-        }
-        Err(_) => {
-            fail(sent, "time is over", &common);
-            return PipelineResult::Late;
-        }
-    };
-    let (took, mut is_replica) = (now.elapsed(), false);
-    for ((answer, mut request), command) in answers.into_iter().zip(sent).zip(pipeline.cmd_iter()) {
-        let answer = match (&common.redirects, answer) {
-            (Some(redirects), Value::ServerError(error)) if is_redirection(&error) => {
-                request.restore(command);
-                redirects.take_back(request, &error);
-                continue;
-            }
-            (_, Value::ServerError(error)) => {
-                is_replica |= error.code() == "READONLY";
-                Err(refusal(&error))
-            }
-            (_, answer) => Ok(answer),
-        };
-        if let (Some(redirects), Some(place)) = (&common.redirects, &request.redirect) {
-            redirects.carried_out(place);
-        }
-        common.counters.request_times.add(common.scripts.kind_of(command), took);
-        request.answer(answer);
-    }
-    // After a failover the old primary may be a replica: the new primary must be found.
-    if is_replica {
-        PipelineResult::Broken("the server is a replica".to_owned())
-    } else {
-        PipelineResult::Answered
-    }
-}
-
-/// Ends requests whose outcome is unknown.
-fn fail(sent: Vec<Request>, reason: &str, common: &SharedConnections) {
-    for request in sent {
-        if let (Some(redirects), Some(place)) = (&common.redirects, &request.redirect) {
-            redirects.carried_out(place);
-        }
-        request.fail(reason);
-    }
-}
-
-/// One round trip; a second one when the server did not know a script.
-async fn exchange(
-    connection: &mut MultiplexedConnection,
-    pipeline: &Pipeline,
-    scripts: &Scripts,
-) -> Result<Vec<Value>, redis::RedisError> {
-    let mut answers = connection.req_packed_commands(pipeline, 0, pipeline.len()).await?;
-    let is_unknown =
-        |answer: &Value| matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT");
-    if !answers.iter().any(is_unknown) {
-        return Ok(answers);
-    }
-    let loads = scripts.load();
-    let first = loads.len();
-    let mut again = Pipeline::new();
-    for load in loads {
-        again.add_command(load);
-    }
-    for (command, answer) in pipeline.cmd_iter().zip(&answers) {
-        if is_unknown(answer) {
-            again.add_command(command.clone());
-        }
-    }
-    let second = connection.req_packed_commands(&again, 0, again.len()).await?;
-    for (answer, again) in
-        answers.iter_mut().filter(|answer| is_unknown(answer)).zip(second.into_iter().skip(first))
-    {
-        *answer = again;
-    }
-    Ok(answers)
-}
-
-/// True if a server of a cluster did nothing, since the slot is not its own, not its own alone, or without a server.
-pub(super) fn is_redirection(error: &ServerError) -> bool {
-    matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
-}
-
-/// The broker error for an error of the server. These codes are given before anything was written.
-fn refusal(error: &ServerError) -> BrokerError {
-    let reason = format!("{} {}", error.code(), error.details().unwrap_or_default());
-    match error.code() {
-        "MOVED" | "ASK" => BrokerError::Unavailable(format!(
-            "the server belongs to a cluster, which the settings do not say (broker.redis.cluster): {reason}"
-        )),
-        "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "READONLY" | "OOM" | "MISCONF" | "NOREPLICAS" | "BUSY"
-        | "NOPERM" | "NOAUTH" | "NOSCRIPT" | "TRYAGAIN" => BrokerError::Unavailable(reason),
-        _ => BrokerError::UnknownOutcome(reason),
-    }
 }
