@@ -77,7 +77,7 @@ async function logIn(url, person) {
   return admin;
 }
 
-/** Who the node says has logged in. */
+/** The person who has logged in, as the node says. */
 const who = ({ page }) => page.evaluate(async () => (await (await fetch("api/session")).json()).result);
 
 /** The header of the ID token that the browser keeps for the logout. */

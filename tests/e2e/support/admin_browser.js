@@ -119,7 +119,7 @@ export class AdminWindow {
     return found;
   }
 
-  /** What the content security policy refused, one line each. */
+  /** Refusals of the content security policy, one line each. */
   violations() {
     return this.page.evaluate(() => globalThis.violations);
   }

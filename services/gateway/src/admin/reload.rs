@@ -66,7 +66,7 @@ pub(super) async fn reload(admin: &Admin, action: ReloadAction<'_>) -> Result<Ad
     Ok(AdminAnswer::of(result).with_nodes(nodes))
 }
 
-/// Why a node did not do all that was asked of it; null if it did.
+/// The reason for which a node did not do all that was asked of it; null if it did.
 fn trouble(part: &Value, mode: ReloadMode) -> Value {
     let report = &part["report"];
     let is_enforced = report["enforced"].as_bool();

@@ -1,4 +1,4 @@
-//! What the connections of all servers of a broker share.
+//! The parts that the connections of all servers of a broker share.
 
 use std::sync::Arc;
 

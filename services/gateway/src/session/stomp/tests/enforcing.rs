@@ -28,6 +28,15 @@ fn subscribe(client: &mut TestClient, id: u32, token: &str) {
     client.say(&format!("SUBSCRIBE\nid:{id}\ndestination:/topic/open:a\n{more}\n\0"));
 }
 
+/// The same with a subscription to `open:a` by the rules.
+fn subscribed() -> (TestClient, CurrentPolicy) {
+    let (mut client, current) = connected();
+    subscribe(&mut client, 0, "");
+    client.grant(Subscribed::default());
+    client.actions.clear();
+    (client, current)
+}
+
 fn grants(client: &mut TestClient) -> Vec<GrantedBy> {
     let grants = client.actions.drain(..).filter_map(|action| match action {
         Action::SetGrant(_, by) => Some(by),
@@ -38,10 +47,7 @@ fn grants(client: &mut TestClient) -> Vec<GrantedBy> {
 
 #[test]
 fn the_connection_ends_with_an_error_that_names_the_channel_once_it_is_no_longer_permitted() {
-    let (mut client, current) = connected();
-    subscribe(&mut client, 0, "");
-    client.grant(Subscribed::default());
-    client.actions.clear();
+    let (mut client, current) = subscribed();
     let enforcement = Enforcement::new(1);
     assert_eq!(client.signal(Signal::check_permission("open:a", &enforcement)), []);
     current.replace(rules(json!([{"name": "open"}])));
@@ -58,10 +64,7 @@ fn the_connection_ends_with_an_error_that_names_the_channel_once_it_is_no_longer
 
 #[test]
 fn of_two_subscriptions_to_a_channel_the_one_with_a_token_keeps_the_session_in_it() {
-    let (mut client, current) = connected();
-    subscribe(&mut client, 0, "");
-    client.grant(Subscribed::default());
-    client.actions.clear();
+    let (mut client, current) = subscribed();
     subscribe(&mut client, 1, &subscription_token("open:a", 3600));
     assert_eq!(grants(&mut client), [GrantedBy::SubscriptionToken]);
     current.replace(rules(json!([{"name": "open"}])));
